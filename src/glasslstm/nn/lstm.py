@@ -1,0 +1,443 @@
+"""LSTM and LSTMCell: the arguments, numbers and state dict of torch.nn's, and every gate on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, TypeAlias, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from glasslstm.errors import ArgumentError, ArgumentTypeError
+from glasslstm.nn import inputs
+from glasslstm.nn.arguments import (
+    check_bools,
+    check_dropout,
+    check_proj_size,
+    check_sizes,
+    parameter_shapes,
+    reset,
+)
+from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
+from glasslstm.ops import delegate, equations
+from glasslstm.ops.dispatch import Work, choose, differentiable_code_needed
+from glasslstm.ops.layer import LayerWeights
+from glasslstm.ops.stack import StackResult, stack
+
+__all__ = ["LSTM", "LSTMCell"]
+
+States: TypeAlias = tuple[Tensor, Tensor]
+
+
+class LSTM(nn.Module):
+    """A stack of LSTM layers: ``torch.nn.LSTM`` in glass.
+
+    The same arguments, defaults, parameters, initial values, results and state dict as
+    :class:`torch.nn.LSTM` (torch 2.13); beyond it, `lengths` and `return_trace` in the call. Shapes
+    below: T time, B batch, I input size, H hidden size, L layers, D directions, P = `proj_size` or H.
+
+    Parameters
+    ----------
+    input_size
+        I, the channels of the input.
+    hidden_size
+        H, the units of each layer.
+    num_layers
+        L. Default: 1.
+    bias
+        Whether the layers have biases, two each. Default: True.
+    batch_first
+        The input and output are (B, T, ...) and not (T, B, ...); the states never are. Default: False.
+    dropout
+        Share of each layer's output but the last's that is zeroed in training. Default: 0.
+    bidirectional
+        A second set of weights reads each sequence from its end. Default: False.
+    proj_size
+        P > 0: h is projected to P values (Sak, Senior and Beaufays 2014). Default: 0, none.
+    device, dtype
+        Of the parameters. Default: torch's own.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        For arguments out of range or of another type; they are a ValueError and a TypeError.
+
+    Notes
+    -----
+    The equations, with sources, stand in :mod:`glasslstm.ops.equations`. Parameters are
+    ``weight_ih_l{k}`` (4H, I or D * P), ``weight_hh_l{k}`` (4H, P), ``bias_ih_l{k}``,
+    ``bias_hh_l{k}`` (4H,) and ``weight_hr_l{k}`` (P, H), with ``_reverse`` behind the names of the
+    reverse direction; rows in the order i, f, g, o.
+
+    Examples
+    --------
+    >>> import torch, glasslstm as gl
+    >>> lstm = gl.LSTM(10, 20, num_layers=2)
+    >>> output, (h_n, c_n) = lstm(torch.randn(15, 3, 10))
+    >>> output.shape, h_n.shape
+    (torch.Size([15, 3, 20]), torch.Size([2, 3, 20]))
+
+    Ragged sequences need no packing, and every gate can be seen:
+
+    >>> x, lengths = torch.randn(15, 3, 10), [15, 4, 9]
+    >>> output, (h_n, c_n), trace = lstm(x, lengths=lengths, return_trace=True)
+    >>> trace[0, 0].forget_gate.shape
+    torch.Size([15, 3, 20])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_bools(bias=bias, batch_first=batch_first)
+        check_dropout(dropout, num_layers)
+        check_proj_size(proj_size, hidden_size)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bool(bidirectional)
+        self.proj_size = proj_size
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else self._directions * self._output_size
+            shapes = parameter_shapes(width, hidden_size, bias, proj_size)
+            for direction in range(self._directions):
+                for name, shape in shapes.items():
+                    empty = torch.empty(shape, device=device, dtype=dtype)
+                    self.register_parameter(_name(name, layer, direction), nn.Parameter(empty))
+        self.flatten_parameters()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H)), in order: torch's numbers for torch's seed."""
+        reset(self, self.hidden_size)
+
+    @overload
+    def forward(
+        self,
+        input: Tensor,
+        hx: Sequence[Tensor] | None = ...,
+        *,
+        lengths: Tensor | Sequence[int] | None = ...,
+        return_trace: Literal[False] = ...,
+    ) -> tuple[Tensor, States]: ...
+    @overload
+    def forward(
+        self,
+        input: PackedSequence,
+        hx: Sequence[Tensor] | None = ...,
+        *,
+        lengths: None = ...,
+        return_trace: Literal[False] = ...,
+    ) -> tuple[PackedSequence, States]: ...
+    @overload
+    def forward(
+        self,
+        input: Tensor,
+        hx: Sequence[Tensor] | None = ...,
+        *,
+        lengths: Tensor | Sequence[int] | None = ...,
+        return_trace: Literal[True],
+    ) -> tuple[Tensor, States, Trace]: ...
+    @overload
+    def forward(
+        self,
+        input: PackedSequence,
+        hx: Sequence[Tensor] | None = ...,
+        *,
+        lengths: None = ...,
+        return_trace: Literal[True],
+    ) -> tuple[PackedSequence, States, Trace]: ...
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Sequence[Tensor] | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        return_trace: bool = False,
+    ) -> tuple[Tensor | PackedSequence, States] | tuple[Tensor | PackedSequence, States, Trace]:
+        """Run the stack.
+
+        Parameters
+        ----------
+        input
+            (T, B, I); (B, T, I) with `batch_first`; (T, I) unbatched; or packed.
+        hx
+            Initial ``(h_0, c_0)``, (L * D, B, P) and (L * D, B, H), without B for an unbatched input.
+            Default: zeros.
+        lengths
+            Valid steps of each sequence, B integers, 0 to T, in any order and on any device. The rest is
+            padding: it changes nothing, and the output there is zero; the states come from the last
+            valid step, and the reverse direction starts there. Default: all have T.
+        return_trace
+            Also return the :class:`~glasslstm.Trace` of every gate at every step. Default: False.
+
+        Returns
+        -------
+        output
+            The last layer's h_t, the directions side by side, (T, B, D * P) in the input's layout.
+        (h_n, c_n)
+            The states after the last valid step, (L * D, B, P) and (L * D, B, H).
+        trace
+            Only with `return_trace`.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, ShapeError
+            For an input, state or length that does not fit; they are a ValueError, TypeError and RuntimeError.
+        """
+        batch = inputs.canonical(
+            input, input_size=self.input_size, batch_first=self.batch_first, lengths=lengths
+        )
+        weights = self._weights()
+        cast, scope = _autocast(batch.x.device.type)
+        if cast is None:
+            inputs.check_dtype(batch.x, weights[0].weight_ih)
+        h_0, c_0 = self._initial_states(hx, batch)
+        with scope:
+            result = stack(
+                _cast(batch.x, cast),
+                _cast(h_0, cast),
+                _cast(c_0, cast),
+                [part.map(lambda weight: _cast(weight, cast)) for part in weights],
+                lengths=batch.lengths,
+                directions=self._directions,
+                dropout=self.dropout if self.training else 0.0,
+                gates=return_trace,
+            )
+        states = batch.state(result.h_n), batch.state(result.c_n)
+        if not return_trace:
+            return batch.output(result.output), states
+        return batch.output(result.output), states, self._trace(result, batch)
+
+    def flatten_parameters(self) -> None:
+        """Lay the weights out as cuDNN wants them; nothing to do elsewhere."""
+        if next(self.parameters()).is_cuda:
+            delegate.flatten_for_cudnn(self._weights(), self.input_size, self.bidirectional)
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters, one list for each layer and direction."""
+        return [weights.present() for weights in self._weights()]
+
+    def extra_repr(self) -> str:
+        """Return the sizes, and the arguments that differ from their defaults."""
+        changed = {
+            "proj_size": self.proj_size,
+            "num_layers": self.num_layers,
+            "bias": self.bias,
+            "batch_first": self.batch_first,
+            "dropout": self.dropout,
+            "bidirectional": self.bidirectional,
+        }
+        defaults = (0, 1, True, False, 0, False)
+        parts = [
+            f"{k}={v}" for (k, v), default in zip(changed.items(), defaults, strict=True) if v != default
+        ]
+        return ", ".join([str(self.input_size), str(self.hidden_size), *parts])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LSTM:
+        super()._apply(fn, recurse)
+        self.flatten_parameters()  # a move makes new tensors
+        return self
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _output_size(self) -> int:
+        return self.proj_size or self.hidden_size
+
+    def _weights(self) -> list[LayerWeights]:
+        """Read every parameter afresh, so that a weight is never out of date, however it was changed."""
+        names = parameter_shapes(self.input_size, self.hidden_size, self.bias, self.proj_size)
+        return [
+            LayerWeights(**{name: getattr(self, _name(name, layer, direction)) for name in names})
+            for layer in range(self.num_layers)
+            for direction in range(self._directions)
+        ]
+
+    def _initial_states(self, hx: Sequence[Tensor] | None, batch: inputs.Batch) -> States:
+        count, size = self.num_layers * self._directions, batch.x.size(1)
+        h_0, c_0 = _pair(hx)
+        for name, state, width in (("h_0", h_0, self._output_size), ("c_0", c_0, self.hidden_size)):
+            if state is not None:
+                expected = (count, size, width) if batch.layout.batched else (count, width)
+                inputs.check_state(name, state, expected, batch.x)
+        return batch.initial(h_0, self._output_size, count), batch.initial(c_0, self.hidden_size, count)
+
+    def _trace(self, result: StackResult, batch: inputs.Batch) -> Trace:
+        entries = {}
+        for k, (layer, gradients) in enumerate(result.layers):
+            i, f, g, o = layer.gates.chunk(4, dim=-1)
+            quantities = dict(zip(QUANTITIES, (i, f, g, o, layer.cell, layer.output), strict=True))
+            steps = {name: batch.steps(tensor) for name, tensor in quantities.items()}
+            entries[divmod(k, self._directions)] = GateTrace(**steps, gradients=gradients)
+        return Trace(entries, batch.lengths)
+
+
+class LSTMCell(nn.Module):
+    """One step of one layer: ``torch.nn.LSTMCell`` in glass.
+
+    Parameters
+    ----------
+    input_size
+        I, the channels of the input.
+    hidden_size
+        H, the units.
+    bias
+        Whether the cell has biases. Default: True.
+    device, dtype
+        Of the parameters ``weight_ih`` (4H, I), ``weight_hh`` (4H, H), ``bias_ih`` and ``bias_hh`` (4H,).
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        For arguments out of range or of another type.
+
+    Examples
+    --------
+    >>> import torch, glasslstm as gl
+    >>> cell = gl.LSTMCell(10, 20)
+    >>> (h, c), gates = cell(torch.randn(3, 10), return_trace=True)
+    >>> h.shape, gates.forget_gate.shape
+    (torch.Size([3, 20]), torch.Size([3, 20]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_bools(bias=bias)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self.weight_ih: nn.Parameter
+        self.weight_hh: nn.Parameter
+        self.bias_ih: nn.Parameter | None
+        self.bias_hh: nn.Parameter | None
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            shape = parameter_shapes(input_size, hidden_size, bias).get(name)
+            empty = None if shape is None else nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+            self.register_parameter(name, empty)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H)), in order: torch's numbers for torch's seed."""
+        reset(self, self.hidden_size)
+
+    @overload
+    def forward(
+        self, input: Tensor, hx: Sequence[Tensor] | None = ..., *, return_trace: Literal[False] = ...
+    ) -> States: ...
+    @overload
+    def forward(
+        self, input: Tensor, hx: Sequence[Tensor] | None = ..., *, return_trace: Literal[True]
+    ) -> tuple[States, GateTrace]: ...
+    def forward(
+        self, input: Tensor, hx: Sequence[Tensor] | None = None, *, return_trace: bool = False
+    ) -> States | tuple[States, GateTrace]:
+        """Take one step.
+
+        Parameters
+        ----------
+        input
+            (B, I), or (I,) unbatched.
+        hx
+            ``(h, c)`` of the step before, each (B, H), or (H,) unbatched. Default: zeros.
+        return_trace
+            Also return the gates of this step. Default: False.
+
+        Returns
+        -------
+        (h, c)
+            Each (B, H), or (H,).
+        gates
+            Only with `return_trace`: a :class:`~glasslstm.GateTrace` whose tensors have the shape of h.
+
+        Raises
+        ------
+        ArgumentError, ArgumentTypeError, ShapeError
+            For an input or state that does not fit.
+        """
+        inputs.check_step(input, self.input_size)
+        cast, scope = _autocast(input.device.type)
+        weights = LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        if cast is None:
+            inputs.check_dtype(input, weights.weight_ih)
+        weights = weights.map(lambda weight: _cast(weight, cast))
+        shape = (*input.shape[:-1], self.hidden_size)
+        h, c = (_cast(state, cast).view(-1, self.hidden_size) for state in self._states(hx, input, shape))
+        x = _cast(input, cast).reshape(-1, self.input_size)
+        work = Work(device=x.device.type, gates=return_trace, transform=differentiable_code_needed())
+        with scope:
+            if choose(work).kernel == "torch":
+                h, c = torch.lstm_cell(x, (h, c), *weights[:4])
+                return h.view(shape), c.view(shape)
+            step = equations.step(x, h, c, equations.concatenate_weights(*weights[:4]))
+        gates = GateTrace(**{name: quantity.view(shape) for name, quantity in step._asdict().items()})
+        return ((gates.hidden, gates.cell), gates) if return_trace else (gates.hidden, gates.cell)
+
+    def _states(self, hx: Sequence[Tensor] | None, x: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
+        states = []
+        for name, state in zip(("h", "c"), _pair(hx), strict=True):
+            if state is not None:
+                inputs.check_state(name, state, shape, x)
+            states.append(x.new_zeros(shape) if state is None else state)
+        return states
+
+    def extra_repr(self) -> str:
+        """Return the sizes, and the bias where there is none."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+def _name(name: str, layer: int, direction: int) -> str:
+    return f"{name}_l{layer}{'_reverse' if direction else ''}"
+
+
+def _pair(hx: Sequence[Tensor] | None) -> tuple[Tensor | None, Tensor | None]:
+    if hx is None:
+        return None, None
+    if isinstance(hx, Tensor) or not isinstance(hx, Sequence):
+        raise ArgumentTypeError(
+            f"hx: expected a tuple or list of two tensors, (h, c), got {type(hx).__name__}"
+        )
+    if len(hx) != 2:
+        raise ArgumentError(f"hx: expected two tensors, (h, c), got {len(hx)}")
+    return hx[0], hx[1]
+
+
+def _autocast(device: str) -> tuple[torch.dtype | None, AbstractContextManager[object]]:
+    """Return the type to compute in under autocast (else ``None``), and a scope in which torch adds no casts.
+
+    One rule for every kernel: everything but float64 is cast, and the results have autocast's type.
+    """
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None, nullcontext()
+    return torch.get_autocast_dtype(device), torch.autocast(device, enabled=False)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor if dtype is None or tensor.dtype == torch.float64 else tensor.to(dtype)

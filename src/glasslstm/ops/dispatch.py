@@ -1,0 +1,187 @@
+"""The one place where a kernel is chosen: a choice and its reason, as data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch.autograd import forward_ad
+
+from glasslstm.errors import ArgumentError, KernelError
+
+__all__ = ["KERNELS", "Choice", "Work", "choose", "differentiable_code_needed", "explain", "use_kernel"]
+
+KERNELS = {
+    "torch": "torch's own LSTM (oneDNN or plain ATen on the CPU, cuDNN on CUDA), all layers in one call",
+    "plain": "glasslstm's time loop of few torch operations, with every gate kept",
+    "equations": "the six equations, one torch operation after the other",
+}
+"""The kernels by name, with what each is."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a call asks for, as far as the choice of a kernel depends on it."""
+
+    device: str = "cpu"
+    """The device's type: ``"cpu"``, ``"cuda"``, ..."""
+    gates: bool = False
+    """The gates are asked for (``return_trace=True``)."""
+    ragged: bool = False
+    """The sequences have lengths of their own."""
+    gradient: bool = False
+    """A backward pass may follow."""
+    states: int = 0
+    """Batch size times hidden size."""
+    transform: bool = False
+    """Inside a ``torch.func`` transform or forward-mode differentiation."""
+    compiled: bool = False
+    """Inside ``torch.compile`` or ``torch.export``."""
+
+
+class Choice(NamedTuple):
+    """A kernel's name, and why it was chosen."""
+
+    kernel: str
+    reason: str
+
+
+class _Rule(NamedTuple):
+    kernel: str
+    applies: Callable[[Work], bool]
+    reason: str
+
+
+# The first rule that applies decides. docs/performance.md has the measurements behind the figures.
+_LOOP_PAYS = 2048
+_RULES = (
+    _Rule(
+        "plain",
+        lambda work: work.compiled,
+        "torch.compile and torch.export cannot look into torch's own LSTM; ours is an operator to them",
+    ),
+    _Rule(
+        "equations",
+        lambda work: work.transform,
+        "torch.func transforms and forward-mode differentiation need code that torch can differentiate",
+    ),
+    _Rule("plain", lambda work: work.gates, "torch's own LSTM does not hand out its gates"),
+    _Rule(
+        "plain",
+        lambda work: work.device == "cpu" and work.ragged and work.gradient and work.states >= _LOOP_PAYS,
+        f"trains ragged batches with batch * hidden_size of {_LOOP_PAYS} or more faster than torch's packed path",
+    ),
+    _Rule("torch", lambda _: True, "the fastest kernel here for this work"),
+)
+# What a kernel can not do. "equations" can do everything.
+_LIMITS = (
+    _Rule("torch", lambda work: work.gates, "it does not hand out its gates"),
+    _Rule("torch", lambda work: work.compiled, "torch.compile and torch.export cannot look into it"),
+    _Rule("torch", lambda work: work.transform, "it has no rule for torch.func transforms"),
+    _Rule("plain", lambda work: work.transform, "it has no rule for torch.func transforms"),
+)
+
+
+def choose(work: Work) -> Choice:
+    """Return the kernel for `work`, and why.
+
+    Raises
+    ------
+    KernelError
+        Where :func:`use_kernel` names a kernel that cannot do `work`.
+
+    Examples
+    --------
+    >>> choose(Work(gates=True)).kernel
+    'plain'
+    >>> choose(Work(device="cuda")).kernel
+    'torch'
+    """
+    if _asked == "auto":
+        return next(Choice(rule.kernel, rule.reason) for rule in _RULES if rule.applies(work))
+    for limit in _LIMITS:
+        if limit.kernel == _asked and limit.applies(work):
+            raise KernelError(
+                f"kernel {_asked!r} was asked for and cannot do this: {limit.reason}; use 'auto' or 'equations'"
+            )
+    return Choice(_asked, "asked for by name")
+
+
+@contextmanager
+def use_kernel(name: str) -> Iterator[None]:
+    """Use one kernel, by name, for every call of this process while the context lasts.
+
+    The environment variable ``GLASSLSTM_KERNEL`` does the same from the start.
+
+    Parameters
+    ----------
+    name
+        ``"torch"``, ``"plain"``, ``"equations"``, or ``"auto"`` (the default: the best for each call).
+        A kernel that cannot do what is asked of it raises; only ``"auto"`` goes to another one.
+
+    Raises
+    ------
+    ArgumentError
+        For another name.
+
+    Examples
+    --------
+    >>> import torch, glasslstm as gl
+    >>> lstm, x = gl.LSTM(3, 4), torch.zeros(5, 1, 3)
+    >>> with gl.use_kernel("equations"):
+    ...     exact, _ = lstm(x)
+    >>> torch.allclose(exact, lstm(x)[0], atol=1e-6)
+    True
+    """
+    global _asked  # noqa: PLW0603 - a process has one setting, as with the flags of torch.backends
+    before, _asked = _asked, _known(name, "use_kernel")
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def differentiable_code_needed() -> bool:
+    """Tell whether a ``torch.func`` transform or forward-mode differentiation is going on."""
+    # Both flags are private to torch; torch.autograd.Function.apply reads the first for the same purpose.
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def explain() -> list[tuple[str, str, Choice]]:
+    """Return device, work in words, and choice for the usual kinds of work, on each device type here.
+
+    Examples
+    --------
+    >>> explain()[0]
+    ('cpu', 'inference', Choice(kernel='torch', reason='the fastest kernel here for this work'))
+    """
+    devices = ["cpu"]
+    if torch.accelerator.is_available():
+        accelerator = torch.accelerator.current_accelerator()
+        devices += [accelerator.type] if accelerator is not None else []
+    usual = {
+        "inference": Work(),
+        "training": Work(gradient=True),
+        "inference, ragged": Work(ragged=True),
+        "training, ragged, small": Work(ragged=True, gradient=True),
+        "training, ragged, large": Work(ragged=True, gradient=True, states=_LOOP_PAYS),
+        "with all gates": Work(gates=True),
+        "torch.compile, torch.export": Work(compiled=True),
+        "torch.func transforms": Work(transform=True),
+    }
+    return [(d, words, choose(replace(work, device=d))) for d in devices for words, work in usual.items()]
+
+
+def _known(name: str, where: str) -> str:
+    if name not in ("auto", *KERNELS):
+        raise ArgumentError(
+            f"{where}: {name!r} is no kernel; choose from 'auto', {', '.join(map(repr, KERNELS))}"
+        )
+    return name
+
+
+_asked = _known(os.environ.get("GLASSLSTM_KERNEL", "auto"), "GLASSLSTM_KERNEL")
