@@ -1,0 +1,10 @@
+"""fit, predict, score: an LSTM as scikit-learn users expect it."""
+
+from glasslstm._extras import require
+
+for _module in ("lightning_fabric", "narwhals", "pyarrow", "pydantic", "rich", "safetensors", "sklearn"):
+    require(_module, extra="train")
+
+from glasslstm.estimators.classifier import LSTMClassifier  # noqa: E402
+
+__all__ = ["LSTMClassifier"]

@@ -1,0 +1,474 @@
+"""A sequence classifier with scikit-learn's contract."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+from torch import Tensor
+
+from glasslstm.data.sequences import Sequences
+from glasslstm.errors import ArgumentError, DataError
+from glasslstm.estimators.network import SequenceClassifier
+from glasslstm.estimators.progress import shown
+from glasslstm.estimators.training import Checkpoint, Labelled, Plan, State, train
+from glasslstm.nn.trace import Trace
+
+__all__ = ["LSTMClassifier"]
+
+
+class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classify series of any length by an LSTM's final hidden states.
+
+    Each channel is standardised by the training data; the series go through a stack of LSTM layers; the
+    last layer's hidden states after the last valid step, of both directions where there are two, go through
+    a linear layer; softmax makes probabilities of it. Training stops when the loss on a validation part,
+    cut from the data given to ``fit``, has not fallen for `patience` epochs.
+
+    ``docs/defaults.md`` shows how the defaults were found, on training data alone.
+
+    Parameters
+    ----------
+    hidden_size, num_layers, bidirectional
+        As in :class:`glasslstm.LSTM`.
+    dropout
+        Share zeroed in training: of the final states, and of the output between layers.
+    learning_rate, weight_decay
+        Of AdamW (Loshchilov and Hutter 2019, "Decoupled weight decay regularization", ICLR).
+    batch_size
+        Series in a batch.
+    max_epochs
+        The most epochs of the search for the best one.
+    patience
+        Epochs without a lower validation loss after which the search ends.
+    validation_fraction
+        Share of the series of each class that the search is judged by, above 0 and below 1; or 0: no
+        search, all series are trained on for `max_epochs`.
+    refit
+        Train once more from the start, on all series, for as many epochs as the search found best, with a
+        learning rate that falls to zero along a cosine.
+    input_noise
+        Standard deviation of the Gaussian noise on every value in training, in standard deviations of its
+        channel.
+    channel_shift
+        Standard deviation of a Gaussian shift in training that is the same for all steps of a series' channel,
+        in standard deviations of the channel: makes the classifier care less for absolute levels.
+    gradient_clip
+        The largest norm of the gradient; ``None``: no limit.
+    device
+        ``"auto"`` (an accelerator if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+    precision
+        Fabric's word for the numbers to compute in: ``"32-true"``, ``"bf16-mixed"``, ``"16-mixed"``, ...
+    checkpoint
+        A folder where training leaves its state after every epoch. Where it holds one of the same data and
+        parameters, ``fit`` goes on from there, to the same result as a run that was never stopped; a ``fit``
+        that ends removes it. ``None``: no checkpoints.
+    random_state
+        Seed, or a numpy ``RandomState``; ``None``: another result with each fit. The same seed on the same
+        machine gives the same model.
+    verbose
+        Show progress: a bar on a terminal, plain lines elsewhere.
+
+    Attributes
+    ----------
+    classes_
+        The labels, sorted, (K,).
+    n_features_in_
+        F, the number of channels.
+    feature_names_in_
+        The channels' names, where ``fit`` was given them.
+    mean_, scale_
+        Mean and standard deviation of each channel over all steps of the training data, (F,).
+    network_
+        The trained :class:`~glasslstm.estimators.network.SequenceClassifier`.
+    history_
+        One dict for each epoch of the search: epoch (from 1), train_loss, valid_loss, valid_accuracy,
+        learning_rate, seconds.
+    best_epoch_
+        The epoch of the search with the lowest validation loss.
+    n_iter_
+        Epochs of the search that were run.
+    interrupted_
+        Whether Ctrl-C ended the training; the model is the best one till then.
+    table_
+        The columns of the table that the command line trained on, or ``None``.
+
+    Examples
+    --------
+    >>> import numpy as np, glasslstm as gl
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat(["falls", "rises"], 20)
+    >>> X = [rng.normal(size=(rng.integers(5, 9), 1)) * 0.1 + np.sign(k - 19.5) * np.arange(5)[:1] for k in range(40)]
+    >>> X = [x + np.linspace(0, 1 if label == "rises" else -1, len(x))[:, None] for x, label in zip(X, y)]
+    >>> clf = gl.LSTMClassifier(hidden_size=8, max_epochs=30, random_state=0, verbose=False).fit(X, y)
+    >>> clf.predict(X[:1])
+    array(['falls'], dtype='<U5')
+    >>> clf.score(X, y)
+    1.0
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        dropout: float = 0.3,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        batch_size: int = 32,
+        max_epochs: int = 300,
+        patience: int = 20,
+        validation_fraction: float = 0.2,
+        refit: bool = True,
+        input_noise: float = 0.0,
+        channel_shift: float = 0.0,
+        gradient_clip: float | None = 1.0,
+        device: str = "auto",
+        precision: str = "32-true",
+        checkpoint: str | os.PathLike[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = True,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.refit = refit
+        self.input_noise = input_noise
+        self.channel_shift = channel_shift
+        self.gradient_clip = gradient_clip
+        self.device = device
+        self.precision = precision
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: ArrayLike, *, channel_names: Sequence[str] | None = None) -> LSTMClassifier:
+        """Train on series and their labels.
+
+        Parameters
+        ----------
+        X
+            A list of (T_i, F) arrays of any length, or one (N, T, F) array; numpy or torch.
+        y
+            The label of each series, (N,): numbers or text.
+        channel_names
+            The names of the F channels, kept as ``feature_names_in_``.
+
+        Raises
+        ------
+        DataError
+            For series or labels that cannot be trained on, before training starts.
+        ArgumentError
+            For a parameter out of range, and for a checkpoint of other data or parameters.
+        """
+        _check_parameters(self.get_params())
+        series = Sequences.from_arrays(X)
+        labels = self._take_labels(series, y)
+        names = _channel_names(channel_names, series.channels)
+        fabric = _fabric(self.device, self.precision)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        with torch.random.fork_rng():
+            result = self._search(Labelled(series, labels), seed, fabric)
+        self.n_features_in_ = series.channels
+        if names is None:
+            vars(self).pop("feature_names_in_", None)
+        else:
+            self.feature_names_in_ = names
+        self.table_: dict[str, str] | None = None
+        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        self.n_iter_, self.interrupted_ = result.epoch, result.interrupted
+        if self.checkpoint is not None and not result.interrupted:
+            _remove_checkpoints(Path(self.checkpoint))
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, (N, K), columns in the order of ``classes_``."""
+        return torch.softmax(self._logits(X).double(), dim=1).numpy()
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each series, (N,)."""
+        chosen: NDArray[Any] = self.classes_[self._logits(X).argmax(1).numpy()]
+        return chosen
+
+    def trace(self, X: Any) -> Trace:
+        """Return every gate of every layer at every step; B is the number of series.
+
+        The tensors are padded to the longest series, and zero past the length of each.
+        """
+        series = self._scaled(self._take_series(X))
+        x, lengths = (torch.from_numpy(a) for a in series.pad(range(len(series))))
+        device = next(self.network_.parameters()).device
+        self.network_.eval()
+        with torch.no_grad():
+            _, _, trace = self.network_.lstm(x.to(device), lengths=lengths, return_trace=True)
+        return trace
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the model into a folder; :func:`glasslstm.load` brings it back."""
+        from glasslstm import modelfile  # noqa: PLC0415 - it knows the estimators
+
+        modelfile.save(self, path)
+
+    def _take_labels(self, series: Sequences, y: ArrayLike) -> NDArray[np.int64]:
+        """Check the labels, and return the index of each one's class."""
+        y = _labels(y)
+        if len(y) != len(series):
+            raise DataError(f"y: expected one label for each of the {len(series)} series, got {len(y)}")
+        classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
+        if len(classes) < 2:
+            raise DataError(f"y: expected at least 2 classes, got 1 class: {classes[0]!r}")
+        if self.validation_fraction and counts.min() < 2:
+            lone = classes[counts.argmin()].item()
+            raise DataError(
+                f"y: class {lone!r} has one member, and the validation part needs one of each class too; add "
+                "series of it, leave it out, or set validation_fraction=0"
+            )
+        self.classes_ = classes
+        return labels.astype(np.int64)
+
+    def _search(self, data: Labelled, seed: int, fabric: Fabric) -> State:
+        """Train with a validation part to find the best epoch, and from the start on everything if asked to."""
+        if not self.validation_fraction:
+            return self._train("training", data, None, self.max_epochs, seed, fabric)
+        n, k = len(data.labels), len(self.classes_)
+        wanted = max(math.ceil(n * self.validation_fraction), k)
+        parts = train_test_split(
+            np.arange(n), test_size=min(wanted, n - k), stratify=data.labels, random_state=seed
+        )
+        part, held_out = (Labelled(data.series.select(rows), data.labels[rows]) for rows in parts)
+        found = self._train("search", part, held_out, self.max_epochs, seed, fabric)
+        if self.refit and not found.interrupted:
+            kept = self.network_, self.mean_, self.scale_
+            again = self._train("refit", data, None, found.best_epoch, seed, fabric)
+            found.interrupted = again.interrupted
+            if again.interrupted:
+                self.network_, self.mean_, self.scale_ = kept
+        return found
+
+    def _train(
+        self, name: str, data: Labelled, held_out: Labelled | None, epochs: int, seed: int, fabric: Fabric
+    ) -> State:
+        """Train one network from the start; what is scaled is scaled by `data` alone."""
+        torch.manual_seed(seed)
+        self.mean_, self.scale_ = _moments(data.series)
+        self.network_ = self._new_network(data.series.channels)
+        plan = Plan(
+            max_epochs=epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=None if held_out is None else self.patience,
+            decay=held_out is None,
+            gradient_clip=self.gradient_clip,
+            augment=partial(_perturb, noise=self.input_noise, shift=self.channel_shift),
+        )
+        checkpoint = None
+        if self.checkpoint is not None:
+            checkpoint = Checkpoint(Path(self.checkpoint) / f"{name}.ckpt", self._fingerprint(data, seed))
+        with shown(self.verbose, epochs, name) as on_epoch:
+            return train(
+                self.network_,
+                Labelled(self._scaled(data.series), data.labels),
+                held_out and Labelled(self._scaled(held_out.series), held_out.labels),
+                plan,
+                fabric,
+                on_epoch=on_epoch,
+                checkpoint=checkpoint,
+            )
+
+    def _new_network(self, channels: int) -> SequenceClassifier:
+        return SequenceClassifier(
+            channels,
+            len(self.classes_),
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+        )
+
+    def _fingerprint(self, data: Labelled, seed: int) -> str:
+        """Return what tells one training from another."""
+        beside = ("checkpoint", "device", "random_state", "verbose")
+        parameters = {name: value for name, value in self.get_params().items() if name not in beside}
+        digest = hashlib.sha256(json.dumps(parameters | {"seed": seed}, sort_keys=True, default=str).encode())
+        for array in (data.series.values, data.series.offsets, data.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def _scaled(self, series: Sequences) -> Sequences:
+        values = ((series.values - self.mean_) / self.scale_).astype(np.float32)
+        return Sequences(values, series.offsets)
+
+    def _take_series(self, X: Any) -> Sequences:
+        check_is_fitted(self, "network_")
+        series = Sequences.from_arrays(X)
+        if series.channels != self.n_features_in_:
+            names = getattr(self, "feature_names_in_", None)
+            trained = "" if names is None else f" ({', '.join(names)})"
+            raise DataError(
+                f"X has {series.channels} channels, but the model was trained on {self.n_features_in_}{trained}; "
+                "give the same channels in the same order"
+            )
+        return series
+
+    def _logits(self, X: Any) -> Tensor:
+        """Return the logits of each series, (N, K), on the CPU."""
+        series = self._scaled(self._take_series(X))
+        data = Labelled(series, np.zeros(len(series), np.int64))
+        device = next(self.network_.parameters()).device
+        self.network_.eval()
+        with torch.no_grad():
+            batches = [self.network_(x.to(device), n) for x, n, _ in data.batches(_PREDICTION_BATCH)]
+        return torch.cat(batches).float().cpu()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+_PREDICTION_BATCH = 256
+
+
+def _moments(series: Sequences) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of each channel; a channel that never changes is not divided."""
+    mean = series.values.mean(axis=0, dtype=np.float64)
+    scale = series.values.std(axis=0, dtype=np.float64)
+    constant = scale <= 10 * np.finfo(series.values.dtype).eps * np.abs(mean)
+    return mean, np.where(constant, 1.0, scale)
+
+
+def _perturb(x: Tensor, *, noise: float, shift: float) -> Tensor:
+    """Add noise to every value, and a shift to every channel of every series; padding is never read."""
+    if shift:
+        x = x + shift * torch.randn(1, *x.shape[1:], device=x.device)
+    if noise:
+        x = x + noise * torch.randn_like(x)
+    return x
+
+
+def _labels(y: ArrayLike) -> NDArray[Any]:
+    if y is None:
+        raise DataError(
+            "y: expected one label for each series, got None: a classifier requires y to be passed"
+        )
+    try:
+        found: NDArray[Any] = column_or_1d(y, warn=True)
+        check_classification_targets(found)
+    except ValueError as error:
+        raise DataError(f"y: {error}") from None
+    missing = found != found  # noqa: PLR0124 - NaN alone differs from itself
+    if np.any(missing):
+        raise DataError(f"y: label {int(np.flatnonzero(missing)[0])} is NaN (missing); drop that series")
+    if found.dtype == object:
+        found = np.array([str(label) for label in found]) if _all_text(found) else found
+    return found
+
+
+def _all_text(labels: NDArray[Any]) -> bool:
+    kinds = {type(label) for label in labels}
+    if len(kinds) > 1:
+        raise DataError(
+            f"y: labels of several types, {', '.join(sorted(kind.__name__ for kind in kinds))}; make them one type"
+        )
+    return issubclass(kinds.pop(), str)
+
+
+def _channel_names(names: Sequence[str] | None, channels: int) -> NDArray[Any] | None:
+    if names is None:
+        return None
+    found = np.asarray(list(names), dtype=object)
+    if len(found) != channels:
+        raise DataError(f"channel_names: expected {channels}, one for each channel of X, got {len(found)}")
+    return found
+
+
+def _fabric(device: str, precision: str) -> Fabric:
+    kind, _, index = str(device).partition(":")
+    try:
+        return Fabric(accelerator=kind, devices=[int(index)] if index else 1, precision=precision)  # type: ignore[arg-type]
+    except (ValueError, RuntimeError) as error:
+        raise ArgumentError(f"device={device!r}, precision={precision!r}: {error}") from None
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    for name in ("training", "search", "refit"):
+        (folder / f"{name}.ckpt").unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _whole(low: int) -> tuple[Callable[[Any], bool], str]:
+    def fits(value: Any) -> bool:
+        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= low
+
+    return fits, f"a whole number of {low} or more"
+
+
+def _real(low: float, high: float = math.inf, words: str = "") -> tuple[Callable[[Any], bool], str]:
+    def fits(value: Any) -> bool:
+        number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+        return number and low <= value < high
+
+    return fits, words or f"a number of {low} or more"
+
+
+_flag: tuple[Callable[[Any], bool], str] = (
+    lambda value: isinstance(value, (bool, np.bool_)),
+    "True or False",
+)
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "hidden_size": _whole(1),
+    "num_layers": _whole(1),
+    "bidirectional": _flag,
+    "dropout": _real(0, 1, "a number from 0 to below 1"),
+    "learning_rate": (lambda value: _real(0)[0](value) and value > 0, "a number above 0"),
+    "weight_decay": _real(0),
+    "batch_size": _whole(1),
+    "max_epochs": _whole(1),
+    "patience": _whole(1),
+    "validation_fraction": _real(0, 1, "a number from 0 to below 1"),
+    "refit": _flag,
+    "input_noise": _real(0),
+    "channel_shift": _real(0),
+    "gradient_clip": (
+        lambda value: value is None or (_real(0)[0](value) and value > 0),
+        "None, or a number above 0",
+    ),
+    "verbose": _flag,
+}
+
+
+def _check_parameters(parameters: dict[str, Any]) -> None:
+    """Refuse parameters out of range, all of them at once."""
+    wrong = [
+        f"{name}: expected {allowed}, got {parameters[name]!r}"
+        for name, (fits, allowed) in _ALLOWED.items()
+        if not fits(parameters[name])
+    ]
+    if wrong:
+        raise ArgumentError("; ".join(wrong))
