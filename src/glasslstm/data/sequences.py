@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glasslstm.errors import DataError
+from glasslstm.errors import ArgumentTypeError, DataError
 
 __all__ = ["Sequences"]
 
@@ -121,10 +121,12 @@ def _items(X: Any) -> Any:
     """Return what can be gone through, series by series."""
     if isinstance(X, Sequences):
         return [X[k] for k in range(len(X))]
+    if hasattr(X, "nnz"):
+        raise DataError("X: sparse matrices are not supported; expected a list of dense (T_i, F) arrays")
     if hasattr(X, "ndim") and X.ndim != 3:
         raise DataError(
-            f"X: expected a list of (T_i, F) arrays or one (N, T, F) array, got one array of shape {tuple(X.shape)}; "
-            "one series of T steps is [X], N series of one channel are X[:, :, None]"
+            f"X: expected a list of (T_i, F) arrays or one (N, T, F) array, got one array of shape {tuple(X.shape)}. "
+            "Reshape your data: one series of T steps is [X], N series of one channel are X[:, :, None]"
         )
     if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__iter__") or not hasattr(X, "__len__"):
         raise DataError(
@@ -144,8 +146,12 @@ def _series(k: int, item: Any) -> NDArray[np.floating]:
     if array.dtype == object or array.dtype.kind in "biu":
         try:
             array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
+        except TypeError as error:
+            raise ArgumentTypeError(f"X: series {k} has values that are not numbers: {error}") from None
+        except ValueError as error:
             raise DataError(f"X: series {k} has values that are not numbers: {error}") from None
+    if array.dtype.kind == "c":
+        raise DataError(f"X: series {k} has complex values. Complex data not supported; give real channels")
     if array.dtype.kind != "f":
         raise DataError(f"X: series {k} has values of type {array.dtype}, expected real numbers")
     if array.ndim != 2:
@@ -153,8 +159,11 @@ def _series(k: int, item: Any) -> NDArray[np.floating]:
             f"X: series {k} has shape {array.shape}, expected (T, F): steps, then channels; "
             "a single channel is array[:, None]"
         )
-    if 0 in array.shape:
+    if len(array) == 0:
+        raise DataError(f"X: series {k} is empty, shape {array.shape}; expected at least one step; drop it")
+    if array.shape[1] == 0:
         raise DataError(
-            f"X: series {k} is empty, shape {array.shape}; expected at least one step and one channel; drop it"
+            f"X: series {k} has 0 feature(s) (shape={array.shape}) while a minimum of 1 is required: "
+            "a series needs at least one channel"
         )
     return array

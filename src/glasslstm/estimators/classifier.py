@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -210,7 +211,8 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label of each series, (N,)."""
-        chosen: NDArray[Any] = self.classes_[self._logits(X).argmax(1).numpy()]
+        indices = self._logits(X).argmax(1).numpy()
+        chosen: NDArray[Any] = self.classes_[indices]
         return chosen
 
     def trace(self, X: Any) -> Trace:
@@ -239,7 +241,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise DataError(f"y: expected one label for each of the {len(series)} series, got {len(y)}")
         classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
         if len(classes) < 2:
-            raise DataError(f"y: expected at least 2 classes, got 1 class: {classes[0]!r}")
+            raise DataError(f"y: expected at least 2 classes, got 1 class: {classes[0].item()!r}")
         if self.validation_fraction and counts.min() < 2:
             lone = classes[counts.argmin()].item()
             raise DataError(
@@ -273,7 +275,8 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> State:
         """Train one network from the start; what is scaled is scaled by `data` alone."""
         torch.manual_seed(seed)
-        self.mean_, self.scale_ = _moments(data.series)
+        scaler = StandardScaler().fit(data.series.values)  # a channel that never changes is not divided
+        self.mean_, self.scale_ = scaler.mean_, scaler.scale_
         self.network_ = self._new_network(data.series.channels)
         plan = Plan(
             max_epochs=epochs,
@@ -327,10 +330,10 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         series = Sequences.from_arrays(X)
         if series.channels != self.n_features_in_:
             names = getattr(self, "feature_names_in_", None)
-            trained = "" if names is None else f" ({', '.join(names)})"
+            known = "" if names is None else f": {', '.join(names)}"
             raise DataError(
-                f"X has {series.channels} channels, but the model was trained on {self.n_features_in_}{trained}; "
-                "give the same channels in the same order"
+                f"X has {series.channels} features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                f"features as input{known}; give the channels that it was trained on, in the same order"
             )
         return series
 
@@ -354,14 +357,6 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 _PREDICTION_BATCH = 256
 
 
-def _moments(series: Sequences) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of each channel; a channel that never changes is not divided."""
-    mean = series.values.mean(axis=0, dtype=np.float64)
-    scale = series.values.std(axis=0, dtype=np.float64)
-    constant = scale <= 10 * np.finfo(series.values.dtype).eps * np.abs(mean)
-    return mean, np.where(constant, 1.0, scale)
-
-
 def _perturb(x: Tensor, *, noise: float, shift: float) -> Tensor:
     """Add noise to every value, and a shift to every channel of every series; padding is never read."""
     if shift:
@@ -373,20 +368,23 @@ def _perturb(x: Tensor, *, noise: float, shift: float) -> Tensor:
 
 def _labels(y: ArrayLike) -> NDArray[Any]:
     if y is None:
-        raise DataError(
-            "y: expected one label for each series, got None: a classifier requires y to be passed"
-        )
+        raise DataError("y: LSTMClassifier requires y to be passed, but the target y is None")
     try:
         found: NDArray[Any] = column_or_1d(y, warn=True)
+        _refuse_missing(found)
         check_classification_targets(found)
     except ValueError as error:
-        raise DataError(f"y: {error}") from None
-    missing = found != found  # noqa: PLR0124 - NaN alone differs from itself
+        raise DataError(str(error) if isinstance(error, DataError) else f"y: {error}") from None
+    return np.array(found.tolist()) if found.dtype == object and _all_text(found) else found
+
+
+def _refuse_missing(labels: NDArray[Any]) -> None:
+    missing = labels != labels  # noqa: PLR0124 - NaN alone differs from itself
+    if labels.dtype.kind == "f":
+        missing |= np.isinf(labels)
     if np.any(missing):
-        raise DataError(f"y: label {int(np.flatnonzero(missing)[0])} is NaN (missing); drop that series")
-    if found.dtype == object:
-        found = np.array([str(label) for label in found]) if _all_text(found) else found
-    return found
+        k = int(np.flatnonzero(missing)[0])
+        raise DataError(f"y: label {k} is {labels[k]}. Input y contains NaN or infinity; drop those series")
 
 
 def _all_text(labels: NDArray[Any]) -> bool:

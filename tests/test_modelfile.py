@@ -1,0 +1,178 @@
+"""The model file: the same numbers back, whole or not at all, and one clear error for anything else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+import glasslstm as gl
+from glasslstm import modelfile
+from glasslstm.errors import ArgumentError, ModelFileError
+
+X = np.random.default_rng(0).normal(size=(12, 5, 2))
+
+
+def trained(labels: Any = ("a", "b"), **parameters: Any) -> gl.LSTMClassifier:
+    clf = gl.LSTMClassifier(hidden_size=4, max_epochs=2, random_state=0, verbose=False, **parameters)
+    return clf.fit(X, np.repeat(labels, 6), channel_names=["left", "right"])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    trained().save(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("labels", [("a", "b"), (1, 2), (1.0, 2.0), (True, False)])
+def test_load_gives_the_same_estimator(tmp_path: Path, labels: Any) -> None:
+    clf = trained(labels)
+    clf.table_ = {"id": "series", "time": "t", "target": "label"}
+    clf.save(tmp_path / "model")
+    again = gl.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    np.testing.assert_array_equal(again.classes_, clf.classes_)
+    assert again.classes_.dtype.kind == clf.classes_.dtype.kind
+    assert again.table_ == clf.table_
+    assert again.history_ == clf.history_
+    assert again.feature_names_in_.tolist() == ["left", "right"]
+    changed = {"device", "verbose", "checkpoint"}
+    assert {k: v for k, v in again.get_params().items() if k not in changed} == {
+        k: v for k, v in clf.get_params().items() if k not in changed
+    }
+
+
+def test_a_fresh_process_gives_the_same_numbers(model: Path) -> None:
+    code = (
+        "import sys, numpy as np, glasslstm as gl\n"
+        "X = np.random.default_rng(0).normal(size=(12, 5, 2))\n"
+        "print(gl.load(sys.argv[1]).predict_proba(X).tobytes().hex())"
+    )
+    command = [sys.executable, "-c", code, str(model)]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    assert bytes.fromhex(shown) == gl.load(model).predict_proba(X).tobytes()
+
+
+def test_the_folder_holds_json_and_safetensors_alone(model: Path) -> None:
+    assert sorted(file.suffix for file in model.iterdir()) == [".json", ".safetensors"]
+    info = modelfile.inspect(model)
+    assert (info.format_version, info.library_version) == (1, gl.__version__)
+    assert info.classes == ["a", "b"]
+    assert info.channel_names == ["left", "right"]
+
+
+def test_saving_again_replaces_the_model(copied: Path) -> None:
+    other = trained(("u", "v"), dropout=0.1)
+    other.save(copied)
+    assert gl.load(copied).classes_.tolist() == ["u", "v"]
+    assert len(list(copied.iterdir())) == 2
+
+
+@pytest.mark.parametrize("survives", [0, 1])
+def test_a_crash_in_the_middle_leaves_the_old_model(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    before = gl.load(copied).predict_proba(X)
+    renamed = []
+    replace = Path.replace
+
+    def crash(self: Path, target: Path) -> Path:
+        if len(renamed) == survives:
+            raise OSError(28, "No space left on device")
+        renamed.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(OSError, match="No space left"):
+        trained(("u", "v"), dropout=0.1).save(copied)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(gl.load(copied).predict_proba(X), before)
+    assert not list(copied.glob("*.partial"))
+
+
+def edit(folder: Path, **entries: Any) -> None:
+    file = folder / "model.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | entries))
+
+
+def cut(file: Path, keep: float) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * keep)])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def weights(folder: Path) -> Path:
+    return next(folder.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.json").unlink(), r"no model here \(no model.json\)"),
+        (lambda folder: cut(folder / "model.json", 0.5), "model.json: damaged, it is no JSON"),
+        (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00"), "model.json: damaged, it is no JSON"),
+        (lambda folder: (folder / "model.json").write_text("[]"), "no model of this library, or damaged"),
+        (lambda folder: edit(folder, format="other"), "no model of this library, or damaged: format"),
+        (lambda folder: edit(folder, format_version=2), "format version 2 is newer than this library's 1.*update"),
+        (lambda folder: edit(folder, classes=["a", "c"]), "the checksum does not fit, the file was changed"),
+        (lambda folder: edit(folder, weights_file="../secret.safetensors"), "or damaged: weights_file"),
+        (lambda folder: edit(folder, surprise=1), "or damaged: surprise"),
+        (lambda folder: weights(folder).unlink(), "the weights are missing; copy the whole folder"),
+        (lambda folder: cut(weights(folder), 0.5), "checksum does not fit, the weights are damaged"),
+        (lambda folder: flip(weights(folder)), "checksum does not fit, the weights are damaged"),
+        (lambda folder: weights(folder).write_bytes(b""), "checksum does not fit, the weights are damaged"),
+    ],
+)  # fmt: skip
+def test_a_damaged_model_is_refused(copied: Path, damage: Any, message: str) -> None:
+    damage(copied)
+    with pytest.raises(ModelFileError, match=message):
+        gl.load(copied)
+
+
+def test_a_consistent_forgery_is_refused_too(copied: Path) -> None:
+    info = modelfile.inspect(copied)
+    info.parameters["hidden_size"] = 5
+    info.checksum = info.expected_checksum()
+    (copied / "model.json").write_text(info.model_dump_json())
+    with pytest.raises(ModelFileError, match="weights and description do not belong together"):
+        gl.load(copied)
+
+
+def test_a_place_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no model here"):
+        gl.load(tmp_path)
+    with pytest.raises(ModelFileError, match="no model here"):
+        gl.load(tmp_path / "nowhere")
+
+
+def test_saving_over_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for target, message in ((tmp_path, "holds other things"), (tmp_path / "thesis.txt", "is a file")):
+        with pytest.raises(ArgumentError, match=message):
+            trained().save(target)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_was_never_trained_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(NotFittedError):
+        gl.LSTMClassifier().save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
