@@ -83,7 +83,7 @@ def save(estimator: LSTMClassifier, path: str | os.PathLike[str]) -> None:
         channels=estimator.n_features_in_,
         channel_names=_names(estimator),
         table=estimator.table_,
-        history=estimator.history_,  # type: ignore[arg-type]
+        history=estimator.history_,
         best_epoch=estimator.best_epoch_,
         weights_file=f"weights-{digest[:16]}.safetensors",
         weights_sha256=digest,

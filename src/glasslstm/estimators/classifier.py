@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from glasslstm.data.sequences import Sequences
 from glasslstm.errors import ArgumentError, DataError
+from glasslstm.estimators.checks import check_labels, check_parameters
 from glasslstm.estimators.network import SequenceClassifier
 from glasslstm.estimators.progress import shown
 from glasslstm.estimators.training import Checkpoint, Labelled, Plan, State, train
@@ -69,6 +69,9 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     channel_shift
         Standard deviation of a Gaussian shift in training that is the same for all steps of a series' channel,
         in standard deviations of the channel: makes the classifier care less for absolute levels.
+    weight_averaging
+        Decay of an exponential moving average of the weights over training steps; the average is what is
+        validated and kept. 0: the weights themselves.
     gradient_clip
         The largest norm of the gradient; ``None``: no limit.
     device
@@ -123,14 +126,21 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     1.0
     """
 
+    classes_: NDArray[Any]
+    mean_: NDArray[np.float64]
+    scale_: NDArray[np.float64]
+    network_: SequenceClassifier
+    history_: list[dict[str, float]]
+    table_: dict[str, str] | None
+
     def __init__(
         self,
         *,
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = True,
-        dropout: float = 0.3,
-        learning_rate: float = 1e-3,
+        dropout: float = 0.0,
+        learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         batch_size: int = 32,
         max_epochs: int = 300,
@@ -138,7 +148,8 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.2,
         refit: bool = True,
         input_noise: float = 0.0,
-        channel_shift: float = 0.0,
+        channel_shift: float = 0.4,
+        weight_averaging: float = 0.99,
         gradient_clip: float | None = 1.0,
         device: str = "auto",
         precision: str = "32-true",
@@ -159,6 +170,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.refit = refit
         self.input_noise = input_noise
         self.channel_shift = channel_shift
+        self.weight_averaging = weight_averaging
         self.gradient_clip = gradient_clip
         self.device = device
         self.precision = precision
@@ -185,7 +197,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ArgumentError
             For a parameter out of range, and for a checkpoint of other data or parameters.
         """
-        _check_parameters(self.get_params())
+        check_parameters(self.get_params())
         series = Sequences.from_arrays(X)
         labels = self._take_labels(series, y)
         names = _channel_names(channel_names, series.channels)
@@ -194,11 +206,11 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with torch.random.fork_rng():
             result = self._search(Labelled(series, labels), seed, fabric)
         self.n_features_in_ = series.channels
-        if names is None:
-            vars(self).pop("feature_names_in_", None)
-        else:
+        if names is not None:
             self.feature_names_in_ = names
-        self.table_: dict[str, str] | None = None
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.table_ = None
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         self.n_iter_, self.interrupted_ = result.epoch, result.interrupted
         if self.checkpoint is not None and not result.interrupted:
@@ -225,7 +237,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         device = next(self.network_.parameters()).device
         self.network_.eval()
         with torch.no_grad():
-            _, _, trace = self.network_.lstm(x.to(device), lengths=lengths, return_trace=True)
+            trace: Trace = self.network_.lstm(x.to(device), lengths=lengths, return_trace=True)[2]
         return trace
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -236,7 +248,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _take_labels(self, series: Sequences, y: ArrayLike) -> NDArray[np.int64]:
         """Check the labels, and return the index of each one's class."""
-        y = _labels(y)
+        y = check_labels(y)
         if len(y) != len(series):
             raise DataError(f"y: expected one label for each of the {len(series)} series, got {len(y)}")
         classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
@@ -286,6 +298,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             patience=None if held_out is None else self.patience,
             decay=held_out is None,
             gradient_clip=self.gradient_clip,
+            weight_averaging=self.weight_averaging,
             augment=partial(_perturb, noise=self.input_noise, shift=self.channel_shift),
         )
         checkpoint = None
@@ -366,36 +379,6 @@ def _perturb(x: Tensor, *, noise: float, shift: float) -> Tensor:
     return x
 
 
-def _labels(y: ArrayLike) -> NDArray[Any]:
-    if y is None:
-        raise DataError("y: LSTMClassifier requires y to be passed, but the target y is None")
-    try:
-        found: NDArray[Any] = column_or_1d(y, warn=True)
-        _refuse_missing(found)
-        check_classification_targets(found)
-    except ValueError as error:
-        raise DataError(str(error) if isinstance(error, DataError) else f"y: {error}") from None
-    return np.array(found.tolist()) if found.dtype == object and _all_text(found) else found
-
-
-def _refuse_missing(labels: NDArray[Any]) -> None:
-    missing = labels != labels  # noqa: PLR0124 - NaN alone differs from itself
-    if labels.dtype.kind == "f":
-        missing |= np.isinf(labels)
-    if np.any(missing):
-        k = int(np.flatnonzero(missing)[0])
-        raise DataError(f"y: label {k} is {labels[k]}. Input y contains NaN or infinity; drop those series")
-
-
-def _all_text(labels: NDArray[Any]) -> bool:
-    kinds = {type(label) for label in labels}
-    if len(kinds) > 1:
-        raise DataError(
-            f"y: labels of several types, {', '.join(sorted(kind.__name__ for kind in kinds))}; make them one type"
-        )
-    return issubclass(kinds.pop(), str)
-
-
 def _channel_names(names: Sequence[str] | None, channels: int) -> NDArray[Any] | None:
     if names is None:
         return None
@@ -418,55 +401,3 @@ def _remove_checkpoints(folder: Path) -> None:
         (folder / f"{name}.ckpt").unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _whole(low: int) -> tuple[Callable[[Any], bool], str]:
-    def fits(value: Any) -> bool:
-        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= low
-
-    return fits, f"a whole number of {low} or more"
-
-
-def _real(low: float, high: float = math.inf, words: str = "") -> tuple[Callable[[Any], bool], str]:
-    def fits(value: Any) -> bool:
-        number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
-        return number and low <= value < high
-
-    return fits, words or f"a number of {low} or more"
-
-
-_flag: tuple[Callable[[Any], bool], str] = (
-    lambda value: isinstance(value, (bool, np.bool_)),
-    "True or False",
-)
-_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "hidden_size": _whole(1),
-    "num_layers": _whole(1),
-    "bidirectional": _flag,
-    "dropout": _real(0, 1, "a number from 0 to below 1"),
-    "learning_rate": (lambda value: _real(0)[0](value) and value > 0, "a number above 0"),
-    "weight_decay": _real(0),
-    "batch_size": _whole(1),
-    "max_epochs": _whole(1),
-    "patience": _whole(1),
-    "validation_fraction": _real(0, 1, "a number from 0 to below 1"),
-    "refit": _flag,
-    "input_noise": _real(0),
-    "channel_shift": _real(0),
-    "gradient_clip": (
-        lambda value: value is None or (_real(0)[0](value) and value > 0),
-        "None, or a number above 0",
-    ),
-    "verbose": _flag,
-}
-
-
-def _check_parameters(parameters: dict[str, Any]) -> None:
-    """Refuse parameters out of range, all of them at once."""
-    wrong = [
-        f"{name}: expected {allowed}, got {parameters[name]!r}"
-        for name, (fits, allowed) in _ALLOWED.items()
-        if not fits(parameters[name])
-    ]
-    if wrong:
-        raise ArgumentError("; ".join(wrong))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.swa_utils import AveragedModel
 
 from glasslstm._files import written_whole
 from glasslstm.data.sequences import Sequences
@@ -35,6 +37,7 @@ class Plan:
     decay: bool = False
     """Let the learning rate fall to zero along a cosine (Loshchilov and Hutter 2017, "SGDR", ICLR)."""
     gradient_clip: float | None = None
+    weight_averaging: float = 0.0
     augment: Callable[[Tensor], Tensor] | None = None
     """Applied to each training batch, (T, B, F)."""
 
@@ -122,19 +125,21 @@ def train(
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     scheduler = CosineAnnealingLR(optimizer, plan.max_epochs) if plan.decay else None
     module, optimizer = fabric.setup(network, optimizer)
-    parts = {"module": module, "optimizer": optimizer} | ({"scheduler": scheduler} if scheduler else {})
+    average = AveragedModel(network, multi_avg_fn=partial(_average, decay=plan.weight_averaging))
+    parts = {"module": module, "optimizer": optimizer, "average": average}
+    parts |= {"scheduler": scheduler} if scheduler else {}
     if checkpoint:
         checkpoint.restore(fabric, state, parts)
     try:
         while state.epoch < plan.max_epochs and not _patience_is_over(plan, state):
             start = perf_counter()
             learning_rate = optimizer.param_groups[0]["lr"]
-            train_loss = _epoch(module, training, optimizer, plan, fabric)
+            train_loss = _epoch(module, average, training, optimizer, plan, fabric)
             row = {"epoch": state.epoch + 1, "train_loss": train_loss, "learning_rate": learning_rate}
             if validation is not None:
-                row["valid_loss"], row["valid_accuracy"] = score(module, validation, plan.batch_size, fabric)
+                row["valid_loss"], row["valid_accuracy"] = score(average, validation, plan.batch_size, fabric)
             row["seconds"] = perf_counter() - start
-            _keep(state, row, network)
+            _keep(state, row, average.module)
             if scheduler:
                 scheduler.step()
             if checkpoint:
@@ -148,7 +153,9 @@ def train(
     return state
 
 
-def _epoch(module: Any, data: Labelled, optimizer: Any, plan: Plan, fabric: Fabric) -> float:
+def _epoch(
+    module: Any, average: AveragedModel, data: Labelled, optimizer: Any, plan: Plan, fabric: Fabric
+) -> float:
     """Go through the training data once; return the mean loss of a series."""
     module.train()
     total = 0.0
@@ -162,6 +169,7 @@ def _epoch(module: Any, data: Labelled, optimizer: Any, plan: Plan, fabric: Fabr
         if plan.gradient_clip:
             fabric.clip_gradients(module, optimizer, max_norm=plan.gradient_clip)
         optimizer.step()
+        average.update_parameters(module)
         total += loss.item() * len(labels)
     return total / len(data.labels)
 
@@ -177,6 +185,16 @@ def score(module: Any, data: Labelled, batch_size: int, fabric: Fabric) -> tuple
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
         correct += (logits.argmax(1) == labels).sum().item()
     return loss / len(data.labels), correct / len(data.labels)
+
+
+@torch.no_grad()
+def _average(averages: list[Tensor], weights: list[Tensor], count: Tensor, *, decay: float) -> None:
+    """Move the averages towards the weights, faster at the start, when there is little to average yet.
+
+    Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging", SIAM J. Control Optim. 30.
+    """
+    step = int(count)
+    torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + step) / (10 + step)))
 
 
 def _keep(state: State, row: dict[str, float], network: nn.Module) -> None:

@@ -1,0 +1,45 @@
+"""Files that are written whole or not at all, and the check beforehand that they can be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glasslstm.errors import ArgumentError
+
+__all__ = ["check_writable", "written_whole"]
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``ArgumentError`` where nothing could be written at `path`: before the work, not after it."""
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise ArgumentError(f"{path} cannot be written: {parent} is a file; expected a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ArgumentError(f"{path} cannot be written: no permission to write into {parent}; choose another")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` to write to, and rename it to `path` at the end if all went well.
+
+    The folder is made where there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "notes" / "note.txt"
+    >>> with written_whole(path) as partial:
+    ...     size = partial.write_text("whole")
+    >>> path.read_text()
+    'whole'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
