@@ -9,11 +9,10 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
@@ -29,6 +28,9 @@ from glasslstm.estimators.network import SequenceClassifier
 from glasslstm.estimators.progress import shown
 from glasslstm.estimators.training import Checkpoint, Labelled, Plan, State, train
 from glasslstm.nn.trace import Trace
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["LSTMClassifier"]
 
@@ -389,6 +391,8 @@ def _channel_names(names: Sequence[str] | None, channels: int) -> NDArray[Any] |
 
 
 def _fabric(device: str, precision: str) -> Fabric:
+    from lightning_fabric import Fabric  # noqa: PLC0415 - takes a second, and only training needs it
+
     kind, _, index = str(device).partition(":")
     try:
         return Fabric(accelerator=kind, devices=[int(index)] if index else 1, precision=precision)  # type: ignore[arg-type]

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -20,6 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 from glasslstm._files import written_whole
 from glasslstm.data.sequences import Sequences
 from glasslstm.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Checkpoint", "Labelled", "Plan", "State", "score", "train"]
 

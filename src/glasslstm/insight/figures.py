@@ -96,7 +96,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None
         One mapping an epoch, as in ``LSTMClassifier.history_``: ``epoch``, ``train_loss`` and, where
         there was a validation part, ``valid_loss`` and ``valid_accuracy`` (in [0, 1]).
     best_epoch
-        The epoch to mark, the one whose weights were kept.
+        The epoch to mark, the one with the lowest validation loss.
 
     Raises
     ------

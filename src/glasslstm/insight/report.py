@@ -168,7 +168,7 @@ def _training(history: Sequence[Mapping[str, Any]], best_epoch: int | None) -> s
     rows = [[epoch.get(column) for column in columns] for epoch in history]
     caption = "The loss is the mean cross-entropy."
     if best_epoch is not None:
-        caption += " The dotted line marks the epoch whose weights were kept."
+        caption += " The dotted line marks the best epoch, the one with the lowest validation loss."
     return _figure(figure, caption, _table("Each epoch", columns, rows))
 
 

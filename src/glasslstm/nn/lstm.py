@@ -113,13 +113,16 @@ class LSTM(nn.Module):
         self.dropout = float(dropout)
         self.bidirectional = bool(bidirectional)
         self.proj_size = proj_size
+        self._names: list[dict[str, str]] = []  # of the parameters of each layer and direction
         for layer in range(num_layers):
             width = input_size if layer == 0 else self._directions * self._output_size
             shapes = parameter_shapes(width, hidden_size, bias, proj_size)
-            for direction in range(self._directions):
+            for suffix in ("", "_reverse")[: self._directions]:
+                names = {name: f"{name}_l{layer}{suffix}" for name in shapes}
                 for name, shape in shapes.items():
                     empty = torch.empty(shape, device=device, dtype=dtype)
-                    self.register_parameter(_name(name, layer, direction), nn.Parameter(empty))
+                    self.register_parameter(names[name], nn.Parameter(empty))
+                self._names.append(names)
         self.flatten_parameters()
         self.reset_parameters()
 
@@ -214,7 +217,9 @@ class LSTM(nn.Module):
                 _cast(batch.x, cast),
                 _cast(h_0, cast),
                 _cast(c_0, cast),
-                [part.map(lambda weight: _cast(weight, cast)) for part in weights],
+                weights
+                if cast is None
+                else [part.map(lambda weight: _cast(weight, cast)) for part in weights],
                 lengths=batch.lengths,
                 directions=self._directions,
                 dropout=self.dropout if self.training else 0.0,
@@ -266,11 +271,9 @@ class LSTM(nn.Module):
 
     def _weights(self) -> list[LayerWeights]:
         """Read every parameter afresh, so that a weight is never out of date, however it was changed."""
-        names = parameter_shapes(self.input_size, self.hidden_size, self.bias, self.proj_size)
         return [
-            LayerWeights(**{name: getattr(self, _name(name, layer, direction)) for name in names})
-            for layer in range(self.num_layers)
-            for direction in range(self._directions)
+            LayerWeights(**{field: getattr(self, name) for field, name in names.items()})
+            for names in self._names
         ]
 
     def _initial_states(self, hx: Sequence[Tensor] | None, batch: inputs.Batch) -> States:
@@ -411,10 +414,6 @@ class LSTMCell(nn.Module):
     def extra_repr(self) -> str:
         """Return the sizes, and the bias where there is none."""
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
-
-
-def _name(name: str, layer: int, direction: int) -> str:
-    return f"{name}_l{layer}{'_reverse' if direction else ''}"
 
 
 def _pair(hx: Sequence[Tensor] | None) -> tuple[Tensor | None, Tensor | None]:
