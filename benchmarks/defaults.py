@@ -25,27 +25,26 @@ from glasslstm.data import load_japanese_vowels
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "no channel_shift": {"channel_shift": 0.0},
+    "channel_shift 0": {"channel_shift": 0.0},
     "channel_shift 0.2": {"channel_shift": 0.2},
     "channel_shift 0.6": {"channel_shift": 0.6},
     "input_noise 0.3": {"input_noise": 0.3},
-    "no refit": {"refit": False},
-    "no weight_averaging": {"weight_averaging": 0.0},
+    "refit False": {"refit": False},
+    "weight_averaging 0": {"weight_averaging": 0.0},
     "dropout 0": {"dropout": 0.0},
-    "dropout 0.3": {"dropout": 0.3},
     "dropout 0.5": {"dropout": 0.5},
     "learning_rate 0.001": {"learning_rate": 0.001},
-    "learning_rate 0.002": {"learning_rate": 0.002},
     "learning_rate 0.004": {"learning_rate": 0.004},
     "weight_decay 0": {"weight_decay": 0.0},
     "weight_decay 0.1": {"weight_decay": 0.1},
+    "gradient_clip None": {"gradient_clip": None},
     "hidden_size 32": {"hidden_size": 32},
     "hidden_size 128": {"hidden_size": 128},
     "num_layers 2": {"num_layers": 2},
-    "one direction": {"bidirectional": False},
+    "bidirectional False": {"bidirectional": False},
     "batch_size 16": {"batch_size": 16},
     "validation_fraction 0.1": {"validation_fraction": 0.1},
-    "patience 40": {"patience": 40},
+    "patience 20": {"patience": 20},
 }
 """Name -> what differs from the defaults."""
 
@@ -66,6 +65,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in arguments.only:
         for protocol in arguments.protocol:
+            # Every configuration sees the same splits and seeds.
             tasks = [
                 delayed(_fit)(CONFIGURATIONS[name], split, seed)
                 for seed in range(arguments.seeds)

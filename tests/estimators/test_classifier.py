@@ -277,7 +277,8 @@ def test_refuses_values_that_are_no_numbers(trends: Any) -> None:
         ({"gradient_clip": -1}, "gradient_clip: expected None, or a number above 0"),
         ({"bidirectional": "yes"}, "bidirectional: expected True or False, got 'yes'"),
         ({"device": "abacus"}, "device='abacus'"),
-        ({"precision": "8-bit"}, "precision='8-bit'"),
+        ({"precision": "8-bit"}, "precision: expected '32-true', 'bf16-mixed' or '16-mixed', got '8-bit'"),
+        ({"precision": "16-mixed", "device": "cpu"}, "precision: '16-mixed' needs an accelerator"),
     ],
 )
 def test_refuses_parameters_out_of_range(trends: Any, parameters: dict[str, Any], message: str) -> None:

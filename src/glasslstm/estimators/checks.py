@@ -102,5 +102,8 @@ _RULES = {
     "gradient_clip": _Rule(
         "None, or a number above 0", lambda value: value is None or (_number(value) and value > 0)
     ),
+    "precision": _Rule(
+        "'32-true', 'bf16-mixed' or '16-mixed'", lambda value: value in ("32-true", "bf16-mixed", "16-mixed")
+    ),
     "verbose": _FLAG,
 }

@@ -87,7 +87,7 @@ class Checkpoint:
     def save(self, fabric: Fabric, state: State, parts: dict[str, Any]) -> None:
         """Write everything that the next epoch depends on."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = parts | asdict(state) | {"fingerprint": self.fingerprint, "random": torch.get_rng_state()}
+        content = parts | asdict(state) | {"fingerprint": self.fingerprint, "random": _random_state()}
         with written_whole(self.path) as partial:
             fabric.save(partial, content)
 
@@ -103,7 +103,7 @@ class Checkpoint:
             )
         for name, part in parts.items():
             part.load_state_dict(rest.pop(name))
-        torch.set_rng_state(rest.pop("random"))
+        _set_random_state(rest.pop("random"))
         for name, value in rest.items():
             setattr(state, name, value)
 
@@ -207,6 +207,16 @@ def _keep(state: State, row: dict[str, float], network: nn.Module) -> None:
     if loss < state.best_loss:
         state.best_epoch, state.best_loss = state.epoch, loss
         state.best_weights = {name: w.detach().clone() for name, w in network.state_dict().items()}
+
+
+def _random_state() -> list[Tensor]:
+    """Return the state of torch's generators: the CPU's, then each CUDA device's."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def _set_random_state(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    torch.cuda.set_rng_state_all(states[1:])
 
 
 def _patience_is_over(plan: Plan, state: State) -> bool:
