@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_load_gives_the_same_estimator(tmp_path: Path, labels: Any) -> None:
     again = gl.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
     np.testing.assert_array_equal(again.classes_, clf.classes_)
-    assert again.classes_.dtype.kind == clf.classes_.dtype.kind
+    assert again.classes_.dtype == clf.classes_.dtype
     assert again.table_ == clf.table_
     assert again.history_ == clf.history_
     assert again.feature_names_in_.tolist() == ["left", "right"]
@@ -133,6 +134,10 @@ def weights(folder: Path) -> Path:
         (lambda folder: (folder / "model.json").write_text("[]"), "no model of this library, or damaged"),
         (lambda folder: edit(folder, format="other"), "no model of this library, or damaged: format"),
         (lambda folder: edit(folder, format_version=2), "format version 2 is newer than this library's 1.*update"),
+        (lambda folder: edit(folder, best_epoch=99), "or damaged: .*best_epoch: not in history"),
+        (lambda folder: edit(folder, classes=["a", "a"]), "or damaged: .*classes: some are the same"),
+        (lambda folder: edit(folder, format_version=0), "or damaged: format_version"),
+        (lambda folder: (folder / "model.json").write_text("[" * 200_000), "damaged, it is no JSON"),
         (lambda folder: edit(folder, classes=["a", "c"]), "the checksum does not fit, the file was changed"),
         (lambda folder: edit(folder, weights_file="../secret.safetensors"), "or damaged: weights_file"),
         (lambda folder: edit(folder, surprise=1), "or damaged: surprise"),
@@ -148,13 +153,62 @@ def test_a_damaged_model_is_refused(copied: Path, damage: Any, message: str) -> 
         gl.load(copied)
 
 
-def test_a_consistent_forgery_is_refused_too(copied: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": 5}, {"hidden_size": "five"}, {"unknown": 1}, {"precision": "7"}]
+)
+def test_a_consistent_forgery_is_refused_too(copied: Path, change: dict[str, Any]) -> None:
     info = modelfile.inspect(copied)
-    info.parameters["hidden_size"] = 5
+    info.parameters |= change
     info.checksum = info.expected_checksum()
     (copied / "model.json").write_text(info.model_dump_json())
     with pytest.raises(ModelFileError, match="weights and description do not belong together"):
         gl.load(copied)
+
+
+def test_what_was_trained_is_saved_and_not_what_was_set_since(tmp_path: Path) -> None:
+    clf = trained()
+    before = clf.predict_proba(X)
+    clf.set_params(hidden_size=9, num_layers=3, dropout=0.7)
+    clf.save(tmp_path / "model")
+    again = gl.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict_proba(X), before)
+    assert again.hidden_size == 4
+
+
+def test_two_savers_leave_one_whole_model(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B has written its weights and waits before its description; A saves from start to end in between."""
+    first, second = trained(("u", "v"), dropout=0.1), trained(("x", "y"), dropout=0.2)
+    describe = modelfile._weights_named
+    turn = iter([lambda: first.save(copied)])
+
+    def in_between(folder: Path) -> str | None:
+        next(turn, lambda: None)()
+        return describe(folder)
+
+    monkeypatch.setattr(modelfile, "_weights_named", in_between)
+    second.save(copied)
+    assert gl.load(copied).classes_.tolist() == ["x", "y"]
+
+
+def test_what_a_killed_save_left_behind_is_no_obstacle_and_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    left = [folder / ".model.json.123.partial", folder / f"weights-{'0' * 16}.safetensors"]
+    for file in left:
+        file.write_bytes(b"half")
+        os.utime(file, (0, 0))
+    trained().save(folder)
+    assert len(list(folder.iterdir())) == 2
+    assert gl.load(folder).classes_.tolist() == ["a", "b"]
+
+
+def test_labels_that_json_cannot_hold_are_refused(tmp_path: Path) -> None:
+    for labels in (("\ud800", "b"), (np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))):
+        clf = trained()
+        clf.classes_ = np.array(labels)
+        with pytest.raises(ArgumentError, match="cannot be"):
+            clf.save(tmp_path / "model")
+        assert not (tmp_path / "model").exists()
 
 
 def test_a_place_that_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "ShapeError",
+    "TrainingError",
 ]
 
 
@@ -49,3 +50,7 @@ class KernelError(GlassLSTMError, RuntimeError):
 
 class MissingExtraError(GlassLSTMError, ImportError):
     """An optional dependency is not installed; the message has the pip command."""
+
+
+class TrainingError(GlassLSTMError, RuntimeError):
+    """A training went wrong, such as by a loss that is no longer a number."""

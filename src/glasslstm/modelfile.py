@@ -9,52 +9,69 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from annotated_types import Len
+from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as weights_as_bytes
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from typing_extensions import Self
 
 from glasslstm._files import written_whole
 from glasslstm._version import __version__
-from glasslstm.errors import ArgumentError, ModelFileError
+from glasslstm.errors import ArgumentError, GlassLSTMError, ModelFileError
+from glasslstm.estimators.checks import check_parameters
 from glasslstm.estimators.classifier import LSTMClassifier
+from glasslstm.estimators.network import SequenceClassifier
+from glasslstm.estimators.scaling import Scaling
 
 __all__ = ["FORMAT_VERSION", "ModelInfo", "check_target", "inspect", "load", "save"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 _JSON = "model.json"
-_LABELS = {"U": "text", "i": "integer", "u": "integer", "f": "float", "b": "boolean"}
 
 
 class ModelInfo(BaseModel):
-    """What ``model.json`` says."""
+    """What ``model.json`` says; ``docs/modelfile.md`` explains each entry."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     format: Literal["glasslstm"] = "glasslstm"
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = FORMAT_VERSION
     library_version: str = __version__
     torch_version: str = str(torch.__version__)
     estimator: Literal["LSTMClassifier"]
     parameters: dict[str, bool | int | float | str | None]
-    classes: list[str] | list[bool] | list[int] | list[float]
-    class_type: Literal["text", "integer", "float", "boolean"]
-    channels: int
+    classes: Annotated[list[str] | list[bool] | list[int] | list[float], Len(2)]
+    class_dtype: Annotated[str, StringConstraints(pattern=r"^[<>|][Uiufb]\d+$")]
+    channels: PositiveInt
     channel_names: list[str] | None
     table: dict[str, str] | None
-    history: list[dict[str, int | float]]
-    best_epoch: int
+    history: Annotated[list[dict[str, int | float]], Len(1)]
+    best_epoch: PositiveInt
     weights_file: Annotated[str, StringConstraints(pattern=r"^weights-[0-9a-f]{16}\.safetensors$")]
     weights_sha256: str
     checksum: str = ""
     """SHA-256 of this file's content without this entry."""
+
+    @model_validator(mode="after")
+    def _check_that_it_fits_together(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: some are the same")
+        if self.channel_names is not None and len(self.channel_names) != self.channels:
+            raise ValueError("channel_names: not one for each channel")
+        if self.best_epoch > len(self.history):
+            raise ValueError("best_epoch: not in history")
+        return self
 
     def expected_checksum(self) -> str:
         """Return what `checksum` must be."""
@@ -65,38 +82,37 @@ class ModelInfo(BaseModel):
 def save(estimator: LSTMClassifier, path: str | os.PathLike[str]) -> None:
     """Save a trained estimator into the folder `path`, which is made or brought up to date.
 
+    Parameters
+    ----------
+    estimator
+        A fitted :class:`glasslstm.LSTMClassifier`.
+    path
+        A folder of the model's own.
+
     Raises
     ------
     ArgumentError
         Where `path` is a file, or a folder with something else in it; or for labels that JSON cannot hold.
+    OSError
+        Where the file system refuses; what was there before is still there.
+
+    Examples
+    --------
+    See :func:`load`.
     """
     folder = Path(path)
     check_target(folder)
     check_is_fitted(estimator, "network_")
     weights = weights_as_bytes(_tensors(estimator))
-    digest = hashlib.sha256(weights).hexdigest()
-    info = ModelInfo(
-        estimator="LSTMClassifier",
-        parameters=_parameters(estimator),
-        classes=estimator.classes_.tolist(),
-        class_type=_class_type(estimator.classes_),  # type: ignore[arg-type]
-        channels=estimator.n_features_in_,
-        channel_names=_names(estimator),
-        table=estimator.table_,
-        history=estimator.history_,
-        best_epoch=estimator.best_epoch_,
-        weights_file=f"weights-{digest[:16]}.safetensors",
-        weights_sha256=digest,
-    )
-    info.checksum = info.expected_checksum()
-    folder.mkdir(parents=True, exist_ok=True)
+    info = _describe(estimator, hashlib.sha256(weights).hexdigest())
     with written_whole(folder / info.weights_file) as partial:
         partial.write_bytes(weights)
+    before = _weights_named(folder)
     with written_whole(folder / _JSON) as partial:
         partial.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for old in folder.glob("weights-*.safetensors"):
-        if old.name != info.weights_file:
-            old.unlink()
+    if before and before != info.weights_file:
+        (folder / before).unlink(missing_ok=True)
+    _remove_leftovers(folder, info.weights_file)
 
 
 def load(path: str | os.PathLike[str]) -> LSTMClassifier:
@@ -119,22 +135,27 @@ def load(path: str | os.PathLike[str]) -> LSTMClassifier:
     >>> bool((gl.load(folder).predict_proba(X) == clf.predict_proba(X)).all())
     True
     """
-    info = inspect(path)
-    tensors = _read_weights(Path(path) / info.weights_file, info)
-    estimator = LSTMClassifier(**info.parameters)  # type: ignore[arg-type]
-    estimator.classes_ = np.array(info.classes)
+    info, content = _read(Path(path))
+    try:
+        check_parameters(LSTMClassifier().get_params() | info.parameters)
+        estimator = LSTMClassifier(**info.parameters)  # type: ignore[arg-type]
+        tensors = parse_weights(content)
+        estimator.scaling_ = Scaling(*(tensors.pop(name).numpy() for name in ("mean", "scale")))
+        estimator.network_ = SequenceClassifier(
+            info.channels,
+            len(info.classes),
+            **{name: info.parameters[name] for name in _ARCHITECTURE},  # type: ignore[arg-type]
+        )
+        estimator.network_.load_state_dict(tensors)
+    except (GlassLSTMError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: weights and description do not belong together: {error}") from None
+    estimator.classes_ = np.array(info.classes, dtype=info.class_dtype)
     estimator.n_features_in_ = info.channels
     if info.channel_names is not None:
         estimator.feature_names_in_ = np.array(info.channel_names, dtype=object)
     estimator.table_ = info.table
     estimator.history_, estimator.best_epoch_ = info.history, info.best_epoch
     estimator.n_iter_, estimator.interrupted_ = len(info.history), False
-    try:
-        estimator.mean_, estimator.scale_ = (tensors.pop(name).numpy() for name in ("mean", "scale"))
-        estimator.network_ = estimator._new_network(info.channels)
-        estimator.network_.load_state_dict(tensors)
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"{path}: weights and description do not belong together: {error}") from None
     return estimator
 
 
@@ -153,7 +174,7 @@ def inspect(path: str | os.PathLike[str]) -> ModelInfo:
         )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ModelFileError(f"{file}: damaged, it is no JSON; save the model again") from None
     version = content.get("format_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -184,27 +205,80 @@ def check_target(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ArgumentError(f"{folder}: is a file; a model is saved into a folder of its own")
-    if folder.is_dir() and not (folder / _JSON).exists() and any(folder.iterdir()):
-        raise ArgumentError(f"{folder}: holds other things; a model is saved into a folder of its own")
+    if folder.is_dir() and not (folder / _JSON).exists():
+        others = [file.name for file in folder.iterdir() if not _OURS.fullmatch(file.name)]
+        if others:
+            raise ArgumentError(
+                f"{folder}: holds other things ({sorted(others)[0]}); a model is saved into a folder of its own"
+            )
 
 
-def _read_weights(file: Path, info: ModelInfo) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise ModelFileError(f"{file}: the weights are missing; copy the whole folder")
+def _read(folder: Path) -> tuple[ModelInfo, bytes]:
+    """Return the description and the weights, checked."""
+    info = inspect(folder)
+    file = folder / info.weights_file
+    while not file.is_file():
+        again = inspect(folder)
+        if again == info:
+            raise ModelFileError(f"{file}: the weights are missing; copy the whole folder")
+        info, file = again, folder / again.weights_file  # another process has just saved a new model
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != info.weights_sha256:
         raise ModelFileError(
             f"{file}: the checksum does not fit, the weights are damaged; copy or save them again"
         )
+    return info, content
+
+
+def _weights_named(folder: Path) -> str | None:
+    """Return the weights file that the folder's present model counts on."""
     try:
-        return parse_weights(content)
-    except SafetensorError as error:
-        raise ModelFileError(f"{file}: damaged: {error}") from None
+        return inspect(folder).weights_file
+    except ModelFileError:
+        return None
+
+
+def _remove_leftovers(folder: Path, keep: str) -> None:
+    """Remove what a save that was killed left behind, but not what one under way has just written."""
+    for file in folder.iterdir():
+        if _OURS.fullmatch(file.name) and file.name not in (keep, _JSON):
+            with suppress(FileNotFoundError):
+                if time() - file.stat().st_mtime > _STALE_SECONDS:
+                    file.unlink()
+
+
+def _describe(estimator: LSTMClassifier, digest: str) -> ModelInfo:
+    if estimator.classes_.dtype.kind not in "Uiufb":
+        raise ArgumentError(
+            f"labels of type {estimator.classes_.dtype} cannot be saved; train on text, numbers or booleans"
+        )
+    names = getattr(estimator, "feature_names_in_", None)
+    try:
+        info = ModelInfo(
+            estimator="LSTMClassifier",
+            parameters=_parameters(estimator),
+            classes=estimator.classes_.tolist(),
+            class_dtype=estimator.classes_.dtype.str,
+            channels=estimator.n_features_in_,
+            channel_names=None if names is None else [str(name) for name in names],
+            table=estimator.table_,
+            history=estimator.history_,
+            best_epoch=estimator.best_epoch_,
+            weights_file=f"weights-{digest[:16]}.safetensors",
+            weights_sha256=digest,
+        )
+        info.checksum = info.expected_checksum()
+        return ModelInfo.model_validate_json(info.model_dump_json())  # what cannot be read is not written
+    except ValueError as error:
+        raise ArgumentError(
+            f"the model cannot be described in JSON: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _tensors(estimator: LSTMClassifier) -> dict[str, Tensor]:
     weights = {name: w.detach().cpu().contiguous() for name, w in estimator.network_.state_dict().items()}
-    return weights | {"mean": torch.from_numpy(estimator.mean_), "scale": torch.from_numpy(estimator.scale_)}
+    mean, scale = map(torch.from_numpy, estimator.scaling_)
+    return weights | {"mean": mean, "scale": scale}
 
 
 def _parameters(estimator: LSTMClassifier) -> dict[str, Any]:
@@ -216,17 +290,11 @@ def _parameters(estimator: LSTMClassifier) -> dict[str, Any]:
     }
     if not isinstance(parameters["random_state"], (int, type(None))):
         parameters["random_state"] = None  # a generator's state is no parameter
-    return parameters
+    # set_params may have been called since the fit: what was trained counts.
+    lstm, dropout = estimator.network_.lstm, estimator.network_.dropout.p
+    return parameters | {name: getattr(lstm, name) for name in _ARCHITECTURE[:3]} | {"dropout": dropout}
 
 
-def _class_type(classes: Any) -> str:
-    if classes.dtype.kind not in _LABELS:
-        raise ArgumentError(
-            f"labels of type {classes.dtype} cannot be saved; train on text, whole numbers, numbers or booleans"
-        )
-    return _LABELS[classes.dtype.kind]
-
-
-def _names(estimator: LSTMClassifier) -> list[str] | None:
-    names = getattr(estimator, "feature_names_in_", None)
-    return None if names is None else [str(name) for name in names]
+_ARCHITECTURE = ("hidden_size", "num_layers", "bidirectional", "dropout")
+_OURS = re.compile(r"model\.json|weights-[0-9a-f]{16}\.safetensors|\..*\.partial")
+_STALE_SECONDS = 3600

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from glasslstm import LSTM, LSTMClassifier
-from glasslstm.errors import ArgumentError, ArgumentTypeError, DataError
+from glasslstm.errors import ArgumentError, ArgumentTypeError, DataError, TrainingError
 from glasslstm.estimators import classifier as module
 
 
@@ -29,7 +29,7 @@ def assert_same_model(a: LSTMClassifier, b: LSTMClassifier) -> None:
     assert weights(a).keys() == weights(b).keys()
     for name, weight in weights(a).items():
         assert torch.equal(weight, weights(b)[name]), name
-    np.testing.assert_array_equal(a.mean_, b.mean_)
+    np.testing.assert_array_equal(a.scaling_, b.scaling_)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -51,7 +51,7 @@ def test_reads_the_states_of_the_last_valid_step_of_both_directions(trends: Any,
     reference = torch.nn.LSTM(1, 6, 2, bidirectional=bidirectional)
     reference.load_state_dict(clf.network_.lstm.state_dict())
     for k in (0, 7):
-        alone = torch.from_numpy(((X[k] - clf.mean_) / clf.scale_).astype(np.float32))
+        alone = torch.from_numpy(((X[k] - clf.scaling_.mean) / clf.scaling_.scale).astype(np.float32))
         output, _ = reference(alone)
         final = torch.cat([output[-1, :6], output[0, 6:]])
         expected = torch.softmax(clf.network_.head(final).double(), 0).detach()
@@ -81,17 +81,17 @@ def test_takes_arrays_and_tensors_alike() -> None:
 def test_scales_by_what_it_trains_on(trends: Any) -> None:
     X, y = trends
     everything = make(refit=True).fit(X, y)
-    np.testing.assert_allclose(everything.mean_, np.concatenate(X).mean(0))
-    np.testing.assert_allclose(everything.scale_, np.concatenate(X).std(0))
+    np.testing.assert_allclose(everything.scaling_.mean, np.concatenate(X).mean(0))
+    np.testing.assert_allclose(everything.scaling_.scale, np.concatenate(X).std(0))
     part = make(refit=False).fit(X, y)
-    assert not np.allclose(part.mean_, everything.mean_, rtol=1e-6)
+    assert not np.allclose(part.scaling_.mean, everything.scaling_.mean, rtol=1e-6)
 
 
 def test_a_constant_channel_is_not_divided_by_zero(trends: Any) -> None:
     X, y = trends
     X = [np.hstack([x, np.full_like(x, 0.1)]) for x in X]
     clf = make().fit(X, y)
-    assert clf.scale_[1] == 1.0
+    assert clf.scaling_.scale[1] == 1.0
     assert clf.score(X, y) > 0.95
 
 
@@ -181,7 +181,7 @@ def test_a_checkpoint_resumes_to_the_same_model(trends: Any, tmp_path: Path, pha
     assert [row["train_loss"] for row in resumed.history_] == [
         row["train_loss"] for row in never_stopped.history_
     ]
-    assert not (tmp_path / "state").exists()
+    assert not list((tmp_path / "state").iterdir())
 
 
 def test_a_checkpoint_of_other_data_or_parameters_is_refused(trends: Any, tmp_path: Path) -> None:
@@ -238,11 +238,16 @@ def with_value(X: list[Any], value: float) -> list[Any]:
         (lambda X, y: (with_value(X, np.nan), y), r"X: series 3 has NaN at step 2, channel 0 .* 1 of \d+ values"),
         (lambda X, y: (with_value(X, np.inf), y), r"X: series 3 has infinity \(inf\) at step 2, channel 0"),
         (lambda X, y: (X, y[:-1]), "y: expected one label for each of the 40 series, got 39"),
-        (lambda X, y: (X, ["one"] * 40), "y: expected at least 2 classes, got 1 class: 'one'"),
+        (lambda X, y: (X, ["one"] * 40), "y: expected at least 2 classes, got 1 class: 'one'; "),
         (lambda X, y: (X, ["lone", *y[1:]]), "y: class 'lone' has one member.*validation_fraction=0"),
         (lambda X, y: (X, None), "requires y to be passed"),
-        (lambda X, y: (X, np.linspace(0, 1, 40)), "y: Unknown label type: continuous"),
-        (lambda X, y: (X, np.array([1, "a"] * 20, dtype=object)), "y: "),
+        (lambda X, y: (X, np.linspace(0, 1, 40)), "y: expected classes, .*Unknown label type: continuous"),
+        (lambda X, y: (X, np.array([1, "a"] * 20, dtype=object)), r"y: labels of several types \(int, str\)"),
+        (lambda X, y: (X, [1, "a"] * 20), r"y: labels of several types \(int, str\)"),
+        (lambda X, y: (X, [None, *y[1:]]), "y: label 0 is None"),
+        (lambda X, y: (X, [float("nan"), *[1.0] * 39]), "y: label 0 is nan"),
+        (lambda X, y: ([x * 1e200 for x in X], y), "X: channel 0 has values up to .*too large to standardise"),
+        (lambda X, y: ([np.ma.masked_greater(x, 0.5) for x in X], y), "X: series 1 has NaN"),
         (lambda X, y: (X[0], y), r"got one array of shape \(.*one series of T steps is \[X\]"),
         (lambda X, y: ([x[:, 0] for x in X], y), r"series 0 has shape \(\d+,\), expected \(T, F\).*array\[:, None\]"),
         (lambda X, y: ("series.csv", y), "got str; read a table with glasslstm.data.read_series"),
@@ -272,11 +277,15 @@ def test_refuses_values_that_are_no_numbers(trends: Any) -> None:
             {"hidden_size": 1.5, "dropout": 1},
             "hidden_size: .*1.5; dropout: expected a number from 0 to below 1, got 1",
         ),
-        ({"learning_rate": 0}, "learning_rate: expected a number above 0, got 0"),
+        ({"learning_rate": 0}, "learning_rate: expected a number above 0, and at most 1, got 0"),
+        ({"gradient_clip": float("inf")}, "gradient_clip: expected None, or a number above 0, got inf"),
+        ({"random_state": -1}, "random_state: expected None, a whole number from 0"),
+        ({"checkpoint": 3}, "checkpoint: expected None, or the name of a folder, got 3"),
+        ({"device": "cpu:0"}, r"device: expected 'auto', 'cpu', .* got 'cpu:0'"),
         ({"validation_fraction": 1}, "validation_fraction: expected a number from 0 to below 1"),
         ({"gradient_clip": -1}, "gradient_clip: expected None, or a number above 0"),
         ({"bidirectional": "yes"}, "bidirectional: expected True or False, got 'yes'"),
-        ({"device": "abacus"}, "device='abacus'"),
+        ({"device": "abacus"}, "device: 'abacus' cannot be used"),
         ({"precision": "8-bit"}, "precision: expected '32-true', 'bf16-mixed' or '16-mixed', got '8-bit'"),
         ({"precision": "16-mixed", "device": "cpu"}, "precision: '16-mixed' needs an accelerator"),
     ],
@@ -295,6 +304,103 @@ def test_predict_refuses_other_channels_and_names_the_known_ones(trends: Any) ->
         clf.predict(wide)
     with pytest.raises(DataError, match=r"channel_names: expected 1, .* got 2"):
         make().fit(X, y, channel_names=["a", "b"])
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(trends: Any) -> None:
+    X, y = trends
+    clf = make().fit(X, y)
+    before = clf.predict_proba(X)
+    three = np.where(np.arange(len(y)) % 3 == 0, "other", y)
+    with pytest.raises(ArgumentError, match="abacus"):
+        clf.set_params(device="abacus").fit(X, three)
+    with stopping("search", 1, RuntimeError("no")), pytest.raises(RuntimeError, match="no"):
+        clf.set_params(device="cpu").fit([np.hstack([x, x]) for x in X], three)
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+    assert clf.classes_.tolist() == ["falls", "rises"]
+
+
+def test_a_training_that_diverges_says_so(trends: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glasslstm.estimators.training._epoch", lambda *_: float("nan"))
+    clf = make()
+    with pytest.raises(
+        TrainingError, match="training diverged: train_loss is nan in epoch 1; lower learning_rate"
+    ):
+        clf.fit(*trends)
+    assert not hasattr(clf, "network_")
+
+
+def test_predict_refuses_values_out_of_all_proportion(trends: Any) -> None:
+    X, y = trends
+    clf = make().fit(X, y)
+    with pytest.raises(DataError, match="X: series 3 has 1e\\+300 at step 2, channel 0, .* check its unit"):
+        clf.predict(with_value(X, 1e300))
+
+
+def test_a_rare_class_is_both_trained_on_and_validated() -> None:
+    labels = np.repeat([0, 1], [98, 2])
+    for seed in range(20):
+        for fraction in (0.05, 0.2, 0.9):
+            parts = module._split(labels, fraction, seed)
+            assert sorted(np.concatenate(parts)) == list(range(100))
+            assert [sorted(set(labels[part])) for part in parts] == [[0, 1], [0, 1]]
+
+
+def test_a_prediction_does_not_depend_on_the_company(trends: Any) -> None:
+    X, y = trends
+    clf = make().fit(X, y)
+    long = np.vstack([X[0]] * 3000)
+    together = clf.predict_proba([*X, long])
+    np.testing.assert_allclose(together[:-1], clf.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(together[-1:], clf.predict_proba([long]), atol=1e-6)
+
+
+def test_counts_may_be_numpy_numbers(trends: Any) -> None:
+    assert make(hidden_size=np.int64(4), num_layers=np.int32(1)).fit(*trends).network_.lstm.hidden_size == 4
+
+
+def test_a_checkpoint_without_a_seed_resumes_too(trends: Any, tmp_path: Path) -> None:
+    clf = make(random_state=None, checkpoint=tmp_path)
+    with stopping("search", 5, RuntimeError("stop")), pytest.raises(RuntimeError, match="stop"):
+        clf.fit(*trends)
+    epochs = []
+
+    @contextmanager
+    def shown(verbose: bool, total: int, name: str) -> Iterator[Callable[[dict[str, float]], None]]:
+        yield lambda row: epochs.append((name, row["epoch"]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "shown", shown)
+        clf.fit(*trends)
+    assert epochs[0] == ("search", 6)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
+def test_a_damaged_checkpoint_is_refused(trends: Any, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "search.ckpt").write_bytes(content)
+    with pytest.raises(ArgumentError, match=r"checkpoint: .*search\.ckpt is damaged; remove it"):
+        make(checkpoint=tmp_path).fit(*trends)
+
+
+def test_a_checkpoint_that_is_a_file_is_refused_before_training(trends: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ArgumentError, match=r"checkpoint: .*notes\.txt cannot be used as a folder"):
+        make(checkpoint=tmp_path / "notes.txt").fit(*trends)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_ctrl_c_in_the_first_epoch_of_the_refit_keeps_the_search(trends: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        train = module.train
+
+        def interrupted(*args: Any, **kwargs: Any) -> Any:
+            if args[2] is None:
+                raise KeyboardInterrupt
+            return train(*args, **kwargs)
+
+        patch.setattr(module, "train", interrupted)
+        clf = make().fit(*trends)
+    assert clf.interrupted_
+    assert_same_model(clf, make(refit=False).fit(*trends))
 
 
 def test_mixed_precision_trains(trends: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from glasslstm.errors import ArgumentTypeError, DataError
 
@@ -98,22 +100,46 @@ class Sequences:
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """Return the series at `indices` side by side, (T, B, F), zero past each length, and the lengths."""
         chosen = np.asarray(indices, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        lengths = self.offsets[chosen + 1] - self.offsets[chosen]
         padded = np.zeros((int(lengths.max()), len(chosen), self.channels), self.values.dtype)
         for b, k in enumerate(chosen):
             padded[: lengths[b], b] = self[int(k)]
         return padded, lengths
 
-    def _check_finite(self) -> None:
+    def batches(self, size: int, steps: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the indices of at most `size` series at a time, those of similar length together.
+
+        Padded, a batch has at most `steps` steps in all (more only where it is one series), so that a long
+        series among short ones costs no memory for them.
+        """
+        order = np.argsort(self.lengths, kind="stable")
+        lengths = self.lengths[order]
+        start = 0
+        while start < len(order):
+            widths = lengths[start : start + size] * np.arange(1, min(size, len(order) - start) + 1)
+            count = max(1, int(np.searchsorted(widths, steps, side="right")))
+            yield order[start : start + count]
+            start += count
+
+    def first_not_finite(self) -> tuple[int, int, int] | None:
+        """Return series, step and channel of the first NaN or infinity, each from 0; ``None`` without one."""
         finite = np.isfinite(self.values)
         if finite.all():
-            return
+            return None
         row, channel = (int(index[0]) for index in np.nonzero(~finite))
         k = int(np.searchsorted(self.offsets, row, side="right")) - 1
-        value = "NaN" if np.isnan(self.values[row, channel]) else "infinity (inf)"
+        return k, row - int(self.offsets[k]), channel
+
+    def _check_finite(self) -> None:
+        place = self.first_not_finite()
+        if place is None:
+            return
+        k, step, channel = place
+        value = "NaN" if np.isnan(self[k][step, channel]) else "infinity (inf)"
+        count = int((~np.isfinite(self.values)).sum())
         raise DataError(
-            f"X: series {k} has {value} at step {row - self.offsets[k]}, channel {channel} (all counted from 0; "
-            f"{(~finite).sum()} of {finite.size} values are NaN or infinite); fill or drop them first"
+            f"X: series {k} has {value} at step {step}, channel {channel} (all counted from 0; {count} of "
+            f"{self.values.size} values are NaN or infinite); fill or drop them first"
         )
 
 
@@ -123,6 +149,8 @@ def _items(X: Any) -> Any:
         return [X[k] for k in range(len(X))]
     if hasattr(X, "nnz"):
         raise DataError("X: sparse matrices are not supported; expected a list of dense (T_i, F) arrays")
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        return X  # numpy's way to hold arrays of different lengths
     if hasattr(X, "ndim") and X.ndim != 3:
         raise DataError(
             f"X: expected a list of (T_i, F) arrays or one (N, T, F) array, got one array of shape {tuple(X.shape)}. "
@@ -137,8 +165,11 @@ def _items(X: Any) -> Any:
 
 
 def _series(k: int, item: Any) -> NDArray[np.floating]:
-    if hasattr(item, "detach"):  # a torch tensor, on any device
+    if isinstance(item, Tensor):
         item = item.detach().cpu()
+        item = item.float() if item.dtype == torch.bfloat16 else item  # numpy has no bfloat16
+    if np.ma.isMaskedArray(item):
+        item = np.ma.filled(np.ma.asarray(item, dtype=np.float64), np.nan)  # what is masked is missing
     try:
         array = np.asarray(item)
     except ValueError as error:

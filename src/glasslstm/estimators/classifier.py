@@ -9,23 +9,25 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from glasslstm._files import written_whole
 from glasslstm.data.sequences import Sequences
 from glasslstm.errors import ArgumentError, DataError
-from glasslstm.estimators.checks import check_labels, check_parameters
+from glasslstm.estimators.checks import check_channel_names, check_labels, check_members, check_parameters
+from glasslstm.estimators.devices import make_fabric
 from glasslstm.estimators.network import SequenceClassifier
 from glasslstm.estimators.progress import shown
+from glasslstm.estimators.scaling import Scaling
 from glasslstm.estimators.training import Checkpoint, Labelled, Plan, State, train
 from glasslstm.nn.trace import Trace
 
@@ -83,10 +85,11 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     checkpoint
         A folder where training leaves its state after every epoch. Where it holds one of the same data and
         parameters, ``fit`` goes on from there, to the same result as a run that was never stopped; a ``fit``
-        that ends removes it. ``None``: no checkpoints.
+        that ends takes its files away. ``None``: no checkpoints.
     random_state
         Seed, or a numpy ``RandomState``; ``None``: another result with each fit. The same seed on the same
-        machine gives the same model.
+        machine gives the same model; but not to fits in several threads of one process, which share torch's
+        generator: use processes.
     verbose
         Show progress: a bar on a terminal, plain lines elsewhere.
 
@@ -98,8 +101,9 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         F, the number of channels.
     feature_names_in_
         The channels' names, where ``fit`` was given them.
-    mean_, scale_
-        Mean and standard deviation of each channel over all steps of the training data, (F,).
+    scaling_
+        Mean and standard deviation of each channel over all steps of the training data, ``scaling_.mean`` and
+        ``scaling_.scale``, (F,) each.
     network_
         The trained :class:`~glasslstm.estimators.network.SequenceClassifier`.
     history_
@@ -129,8 +133,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     classes_: NDArray[Any]
-    mean_: NDArray[np.float64]
-    scale_: NDArray[np.float64]
+    scaling_: Scaling
     network_: SequenceClassifier
     history_: list[dict[str, float]]
     table_: dict[str, str] | None
@@ -198,25 +201,32 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             For series or labels that cannot be trained on, before training starts.
         ArgumentError
             For a parameter out of range, and for a checkpoint of other data or parameters.
+        TrainingError
+            When the loss is no longer a number.
         """
         check_parameters(self.get_params())
         series = Sequences.from_arrays(X)
-        labels = self._take_labels(series, y)
-        names = _channel_names(channel_names, series.channels)
-        fabric = _fabric(self.device, self.precision)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        classes, labels = check_labels(y, len(series))
+        if self.validation_fraction:
+            check_members(classes, labels)
+        names = check_channel_names(channel_names, series.channels)
+        fabric = make_fabric(self.device, self.precision)
+        seed = self._seed()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            result = self._search(Labelled(series, labels), seed, fabric)
-        self.n_features_in_ = series.channels
+            found = self._search(Labelled(series, labels), seed, fabric)
+        # Only now, so that a fit that fails leaves the estimator as it was.
+        self.classes_, self.n_features_in_ = classes, series.channels
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+        self.network_, self.scaling_ = found.network, found.scaling
+        self.history_, self.best_epoch_ = found.state.history, found.state.best_epoch
+        self.n_iter_, self.interrupted_ = found.state.epoch, found.state.interrupted
         self.table_ = None
-        self.history_, self.best_epoch_ = result.history, result.best_epoch
-        self.n_iter_, self.interrupted_ = result.epoch, result.interrupted
-        if self.checkpoint is not None and not result.interrupted:
-            _remove_checkpoints(Path(self.checkpoint))
+        if self.checkpoint is not None and not self.interrupted_:
+            for name in ("seed", "training.ckpt", "search.ckpt", "refit.ckpt"):
+                (Path(self.checkpoint) / name).unlink(missing_ok=True)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -234,7 +244,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         The tensors are padded to the longest series, and zero past the length of each.
         """
-        series = self._scaled(self._take_series(X))
+        series = self._take_series(X)
         x, lengths = (torch.from_numpy(a) for a in series.pad(range(len(series))))
         device = next(self.network_.parameters()).device
         self.network_.eval()
@@ -248,51 +258,55 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         modelfile.save(self, path)
 
-    def _take_labels(self, series: Sequences, y: ArrayLike) -> NDArray[np.int64]:
-        """Check the labels, and return the index of each one's class."""
-        y = check_labels(y)
-        if len(y) != len(series):
-            raise DataError(f"y: expected one label for each of the {len(series)} series, got {len(y)}")
-        classes, labels, counts = np.unique(y, return_inverse=True, return_counts=True)
-        if len(classes) < 2:
-            raise DataError(f"y: expected at least 2 classes, got 1 class: {classes[0].item()!r}")
-        if self.validation_fraction and counts.min() < 2:
-            lone = classes[counts.argmin()].item()
-            raise DataError(
-                f"y: class {lone!r} has one member, and the validation part needs one of each class too; add "
-                "series of it, leave it out, or set validation_fraction=0"
-            )
-        self.classes_ = classes
-        return labels.astype(np.int64)
+    def _seed(self) -> int:
+        """Draw the seed; without a number to draw it from, take the one that a checkpoint was begun with."""
+        noted = None if self.checkpoint is None else Path(self.checkpoint) / "seed"
+        try:
+            if noted and noted.exists() and not isinstance(self.random_state, (int, np.integer)):
+                return int(noted.read_text(encoding="ascii"))
+            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+            if noted:
+                with written_whole(noted) as partial:
+                    partial.write_text(str(seed), encoding="ascii")
+        except (OSError, ValueError) as error:
+            raise ArgumentError(
+                f"checkpoint: {self.checkpoint} cannot be used as a folder: {error}"
+            ) from None
+        return seed
 
-    def _search(self, data: Labelled, seed: int, fabric: Fabric) -> State:
+    def _search(self, data: Labelled, seed: int, fabric: Fabric) -> _Trained:
         """Train with a validation part to find the best epoch, and from the start on everything if asked to."""
         if not self.validation_fraction:
             return self._train("training", data, None, self.max_epochs, seed, fabric)
-        n, k = len(data.labels), len(self.classes_)
-        wanted = max(math.ceil(n * self.validation_fraction), k)
-        parts = train_test_split(
-            np.arange(n), test_size=min(wanted, n - k), stratify=data.labels, random_state=seed
-        )
-        part, held_out = (Labelled(data.series.select(rows), data.labels[rows]) for rows in parts)
+        part, held_out = map(data.select, _split(data.labels, self.validation_fraction, seed))
         found = self._train("search", part, held_out, self.max_epochs, seed, fabric)
-        if self.refit and not found.interrupted:
-            kept = self.network_, self.mean_, self.scale_
+        if not self.refit or found.state.interrupted:
+            return found
+        try:
             # Along a cosine the mean learning rate is half of the search's: twice the epochs make up for it.
-            again = self._train("refit", data, None, 2 * found.best_epoch, seed, fabric)
-            found.interrupted = again.interrupted
-            if again.interrupted:
-                self.network_, self.mean_, self.scale_ = kept
-        return found
+            again = self._train("refit", data, None, 2 * found.state.best_epoch, seed, fabric)
+        except KeyboardInterrupt:
+            found.state.interrupted = True
+            return found
+        if again.state.interrupted:
+            found.state.interrupted = True
+            return found
+        return _Trained(again.network, again.scaling, found.state)
 
     def _train(
         self, name: str, data: Labelled, held_out: Labelled | None, epochs: int, seed: int, fabric: Fabric
-    ) -> State:
+    ) -> _Trained:
         """Train one network from the start; what is scaled is scaled by `data` alone."""
         torch.manual_seed(seed)
-        scaler = StandardScaler().fit(data.series.values)  # a channel that never changes is not divided
-        self.mean_, self.scale_ = scaler.mean_, scaler.scale_
-        self.network_ = self._new_network(data.series.channels)
+        scaling = Scaling.of(data.series)
+        network = SequenceClassifier(
+            data.series.channels,
+            int(data.labels.max()) + 1,
+            hidden_size=int(self.hidden_size),
+            num_layers=int(self.num_layers),
+            bidirectional=bool(self.bidirectional),
+            dropout=float(self.dropout),
+        )
         plan = Plan(
             max_epochs=epochs,
             batch_size=self.batch_size,
@@ -308,25 +322,16 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.checkpoint is not None:
             checkpoint = Checkpoint(Path(self.checkpoint) / f"{name}.ckpt", self._fingerprint(data, seed))
         with shown(self.verbose, epochs, name) as on_epoch:
-            return train(
-                self.network_,
-                Labelled(self._scaled(data.series), data.labels),
-                held_out and Labelled(self._scaled(held_out.series), held_out.labels),
+            state = train(
+                network,
+                Labelled(scaling.apply(data.series), data.labels),
+                held_out and Labelled(scaling.apply(held_out.series), held_out.labels),
                 plan,
                 fabric,
                 on_epoch=on_epoch,
                 checkpoint=checkpoint,
             )
-
-    def _new_network(self, channels: int) -> SequenceClassifier:
-        return SequenceClassifier(
-            channels,
-            len(self.classes_),
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            bidirectional=self.bidirectional,
-            dropout=self.dropout,
-        )
+        return _Trained(network, scaling, state)
 
     def _fingerprint(self, data: Labelled, seed: int) -> str:
         """Return what tells one training from another."""
@@ -337,11 +342,8 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def _scaled(self, series: Sequences) -> Sequences:
-        values = ((series.values - self.mean_) / self.scale_).astype(np.float32)
-        return Sequences(values, series.offsets)
-
     def _take_series(self, X: Any) -> Sequences:
+        """Check the series of a prediction, and return them standardised."""
         check_is_fitted(self, "network_")
         series = Sequences.from_arrays(X)
         if series.channels != self.n_features_in_:
@@ -351,17 +353,19 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"X has {series.channels} features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 f"features as input{known}; give the channels that it was trained on, in the same order"
             )
-        return series
+        return self.scaling_.apply(series)
 
     def _logits(self, X: Any) -> Tensor:
         """Return the logits of each series, (N, K), on the CPU."""
-        series = self._scaled(self._take_series(X))
-        data = Labelled(series, np.zeros(len(series), np.int64))
+        series = self._take_series(X)
         device = next(self.network_.parameters()).device
+        logits = torch.empty(len(series), self.network_.head.out_features)
         self.network_.eval()
         with torch.no_grad():
-            batches = [self.network_(x.to(device), n) for x, n, _ in data.batches(_PREDICTION_BATCH)]
-        return torch.cat(batches).float().cpu()
+            for indices in series.batches(_PREDICTION_SERIES, _PREDICTION_STEPS):
+                x, lengths = (torch.from_numpy(array) for array in series.pad(indices))
+                logits[torch.from_numpy(indices)] = self.network_(x.to(device), lengths).cpu()
+        return logits
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -370,7 +374,32 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-_PREDICTION_BATCH = 256
+class _Trained(NamedTuple):
+    """What a training gives."""
+
+    network: SequenceClassifier
+    scaling: Scaling
+    state: State
+
+
+# The most series in a batch of a prediction, and the most steps, padding included.
+_PREDICTION_SERIES, _PREDICTION_STEPS = 256, 65_536
+
+
+def _split(labels: NDArray[np.int64], fraction: float, seed: int) -> list[NDArray[np.int64]]:
+    """Return the rows to train on and to validate with: shares alike in each class, and one of each at least."""
+    n, k = len(labels), int(labels.max()) + 1
+    wanted = min(max(math.ceil(n * fraction), k), n - k)
+    parts: list[NDArray[np.int64]] = train_test_split(
+        np.arange(n), test_size=wanted, stratify=labels, random_state=seed
+    )
+    for rare in np.flatnonzero(np.bincount(labels) * min(fraction, 1 - fraction) < 1):
+        for lacks, has in ((0, 1), (1, 0)):
+            if rare not in labels[parts[lacks]]:
+                row = parts[has][labels[parts[has]] == rare][0]
+                parts[lacks] = np.append(parts[lacks], row)
+                parts[has] = parts[has][parts[has] != row]
+    return parts
 
 
 def _perturb(x: Tensor, *, noise: float, shift: float) -> Tensor:
@@ -380,33 +409,3 @@ def _perturb(x: Tensor, *, noise: float, shift: float) -> Tensor:
     if noise:
         x = x + noise * torch.randn_like(x)
     return x
-
-
-def _channel_names(names: Sequence[str] | None, channels: int) -> NDArray[Any] | None:
-    if names is None:
-        return None
-    found = np.asarray(list(names), dtype=object)
-    if len(found) != channels:
-        raise DataError(f"channel_names: expected {channels}, one for each channel of X, got {len(found)}")
-    return found
-
-
-def _fabric(device: str, precision: str) -> Fabric:
-    from lightning_fabric import Fabric  # noqa: PLC0415 - takes a second, and only training needs it
-
-    kind, _, index = str(device).partition(":")
-    place: dict[str, Any] = {"accelerator": kind, "devices": [int(index)] if index.isdecimal() else 1}
-    try:
-        found = Fabric(**place)
-    except (ValueError, RuntimeError) as error:
-        raise ArgumentError(f"device={device!r}: {error}") from None
-    if precision == "16-mixed" and found.device.type == "cpu":
-        raise ArgumentError("precision: '16-mixed' needs an accelerator; on the CPU use 'bf16-mixed'")
-    return Fabric(**place | {"precision": precision})
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    for name in ("training", "search", "refit"):
-        (folder / f"{name}.ckpt").unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from glasslstm._files import written_whole
 from glasslstm.data.sequences import Sequences
-from glasslstm.errors import ArgumentError
+from glasslstm.errors import ArgumentError, TrainingError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -50,6 +52,10 @@ class Labelled:
 
     series: Sequences
     labels: NDArray[np.int64]
+
+    def select(self, rows: NDArray[np.int64]) -> Labelled:
+        """Return the series in `rows`, in that order."""
+        return Labelled(self.series.select(rows), self.labels[rows])
 
     def batches(self, size: int, *, shuffle: bool = False) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (T, B, F), lengths and labels; each series once, and no batch of a few left-overs."""
@@ -95,7 +101,10 @@ class Checkpoint:
         """Bring everything back, if the file is there."""
         if not self.path.exists():
             return
-        rest = fabric.load(self.path, weights_only=True)
+        try:
+            rest = fabric.load(self.path, weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError):
+            raise ArgumentError(f"checkpoint: {self.path} is damaged; remove it to start anew") from None
         if rest.pop("fingerprint", None) != self.fingerprint:
             raise ArgumentError(
                 f"checkpoint: {self.path} belongs to other data, other parameters or another random_state; "
@@ -122,12 +131,20 @@ def train(
 
     The best epoch has the lowest validation loss; without a validation part it is the last. Ctrl-C ends the
     training after at least one epoch in the same way, with the best epoch so far.
+
+    Raises
+    ------
+    TrainingError
+        When the loss is no longer a number.
     """
     state = State()
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     scheduler = CosineAnnealingLR(optimizer, plan.max_epochs) if plan.decay else None
     module, optimizer = fabric.setup(network, optimizer)
-    average = AveragedModel(network, multi_avg_fn=partial(_average, decay=plan.weight_averaging))
+    # The device is named again because a move lays the copied weights out as cuDNN wants them.
+    average = AveragedModel(
+        network, fabric.device, multi_avg_fn=partial(_average, decay=plan.weight_averaging)
+    )
     parts = {"module": module, "optimizer": optimizer, "average": average}
     parts |= {"scheduler": scheduler} if scheduler else {}
     if checkpoint:
@@ -141,6 +158,7 @@ def train(
             if validation is not None:
                 row["valid_loss"], row["valid_accuracy"] = score(average, validation, plan.batch_size, fabric)
             row["seconds"] = perf_counter() - start
+            _refuse_divergence(row, plan)
             _keep(state, row, average.module)
             if scheduler:
                 scheduler.step()
@@ -169,7 +187,7 @@ def _epoch(
         optimizer.zero_grad()
         fabric.backward(loss)
         if plan.gradient_clip:
-            fabric.clip_gradients(module, optimizer, max_norm=plan.gradient_clip)
+            fabric.clip_gradients(module, optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False)
         optimizer.step()
         average.update_parameters(module)
         total += loss.item() * len(labels)
@@ -207,6 +225,15 @@ def _keep(state: State, row: dict[str, float], network: nn.Module) -> None:
     if loss < state.best_loss:
         state.best_epoch, state.best_loss = state.epoch, loss
         state.best_weights = {name: w.detach().clone() for name, w in network.state_dict().items()}
+
+
+def _refuse_divergence(row: dict[str, float], plan: Plan) -> None:
+    for name in ("train_loss", "valid_loss"):
+        if not math.isfinite(row.get(name, 0.0)):
+            raise TrainingError(
+                f"training diverged: {name} is {row[name]} in epoch {row['epoch']}; lower learning_rate, now "
+                f"{plan.learning_rate}" + ("" if plan.gradient_clip else ", or set gradient_clip, say to 1.0")
+            )
 
 
 def _random_state() -> list[Tensor]:
