@@ -332,7 +332,7 @@ def test_a_training_that_diverges_says_so(trends: Any, monkeypatch: pytest.Monke
 def test_predict_refuses_values_out_of_all_proportion(trends: Any) -> None:
     X, y = trends
     clf = make().fit(X, y)
-    with pytest.raises(DataError, match="X: series 3 has 1e\\+300 at step 2, channel 0, .* check its unit"):
+    with pytest.raises(DataError, match=r"X: series 3 has 1e\+300 at step 2, channel 0, .* check its unit"):
         clf.predict(with_value(X, 1e300))
 
 

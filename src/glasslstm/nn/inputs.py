@@ -129,7 +129,9 @@ def check_dtype(x: Tensor, weight: Tensor) -> None:
     _check_device("input", x, weight)
 
 
-def check_state(name: str, state: Tensor, expected: tuple[int, ...], x: Tensor) -> None:
+def check_state(
+    name: str, state: Tensor, expected: tuple[int, ...], x: Tensor, *, any_dtype: bool = False
+) -> None:
     """Refuse an initial state of another shape, type or device than the input asks for."""
     if not isinstance(state, Tensor):
         raise ArgumentTypeError(f"hx: expected {name} as a torch.Tensor, got {type(state).__name__}")
@@ -140,7 +142,7 @@ def check_state(name: str, state: Tensor, expected: tuple[int, ...], x: Tensor) 
         )
     if tuple(state.shape) != expected:
         raise ShapeError(f"hx: expected {name} of size {expected}, got {tuple(state.shape)}")
-    if state.dtype != x.dtype:
+    if state.dtype != x.dtype and not any_dtype:
         raise ShapeError(f"hx: {name} is {state.dtype} and the input {x.dtype}; call {name}.to({x.dtype})")
     _check_device(f"hx: {name}", state, x)
 
@@ -161,7 +163,10 @@ def _check_features(x: Tensor, input_size: int) -> None:
 
 def _check_lengths(lengths: Tensor | Sequence[int], x: Tensor) -> Tensor:
     time, batch = x.shape[:2]
-    found = torch.as_tensor(lengths)
+    try:
+        found = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ArgumentTypeError(f"lengths: expected integers, got {lengths!r}: {error}") from None
     whole = not (found.dtype.is_floating_point or found.dtype.is_complex or found.dtype == torch.bool)
     if not whole and found.numel():  # an empty list has no type of its own
         raise ArgumentTypeError(f"lengths: expected integers, got {found.dtype}")

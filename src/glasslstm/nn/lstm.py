@@ -211,7 +211,7 @@ class LSTM(nn.Module):
         cast, scope = _autocast(batch.x.device.type)
         if cast is None:
             inputs.check_dtype(batch.x, weights[0].weight_ih)
-        h_0, c_0 = self._initial_states(hx, batch)
+        h_0, c_0 = self._initial_states(hx, batch, any_dtype=cast is not None)
         with scope:
             result = stack(
                 _cast(batch.x, cast),
@@ -276,13 +276,13 @@ class LSTM(nn.Module):
             for names in self._names
         ]
 
-    def _initial_states(self, hx: Sequence[Tensor] | None, batch: inputs.Batch) -> States:
+    def _initial_states(self, hx: Sequence[Tensor] | None, batch: inputs.Batch, *, any_dtype: bool) -> States:
         count, size = self.num_layers * self._directions, batch.x.size(1)
         h_0, c_0 = _pair(hx)
         for name, state, width in (("h_0", h_0, self._output_size), ("c_0", c_0, self.hidden_size)):
             if state is not None:
                 expected = (count, size, width) if batch.layout.batched else (count, width)
-                inputs.check_state(name, state, expected, batch.x)
+                inputs.check_state(name, state, expected, batch.x, any_dtype=any_dtype)
         return batch.initial(h_0, self._output_size, count), batch.initial(c_0, self.hidden_size, count)
 
     def _trace(self, result: StackResult, batch: inputs.Batch) -> Trace:
@@ -392,7 +392,10 @@ class LSTMCell(nn.Module):
             inputs.check_dtype(input, weights.weight_ih)
         weights = weights.map(lambda weight: _cast(weight, cast))
         shape = (*input.shape[:-1], self.hidden_size)
-        h, c = (_cast(state, cast).view(-1, self.hidden_size) for state in self._states(hx, input, shape))
+        h, c = (
+            _cast(state, cast).view(-1, self.hidden_size)
+            for state in self._states(hx, input, shape, any_dtype=cast is not None)
+        )
         x = _cast(input, cast).reshape(-1, self.input_size)
         work = Work(device=x.device.type, gates=return_trace, transform=differentiable_code_needed())
         with scope:
@@ -403,11 +406,13 @@ class LSTMCell(nn.Module):
         gates = GateTrace(**{name: quantity.view(shape) for name, quantity in step._asdict().items()})
         return ((gates.hidden, gates.cell), gates) if return_trace else (gates.hidden, gates.cell)
 
-    def _states(self, hx: Sequence[Tensor] | None, x: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
+    def _states(
+        self, hx: Sequence[Tensor] | None, x: Tensor, shape: tuple[int, ...], *, any_dtype: bool
+    ) -> list[Tensor]:
         states = []
         for name, state in zip(("h", "c"), _pair(hx), strict=True):
             if state is not None:
-                inputs.check_state(name, state, shape, x)
+                inputs.check_state(name, state, shape, x, any_dtype=any_dtype)
             states.append(x.new_zeros(shape) if state is None else state)
         return states
 

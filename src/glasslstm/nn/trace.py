@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +60,6 @@ class GateTrace:
     def numpy(self) -> dict[str, NDArray[np.floating]]:
         """Return the six quantities by name as numpy arrays, detached and on the CPU."""
         return {name: _to_numpy(getattr(self, name)) for name in QUANTITIES}
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> GateTrace:
-        """Return a trace with `function` applied to the six quantities (gradients are left behind)."""
-        mapped: dict[str, Any] = {name: function(getattr(self, name)) for name in QUANTITIES}
-        return GateTrace(**mapped)
 
 
 class Trace:

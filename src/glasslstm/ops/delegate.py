@@ -41,7 +41,7 @@ def stack(
         return torch.lstm(x, (h_0, c_0), *settings, False)
     on_host = lengths.cpu()
     some = on_host.nonzero().squeeze(1)
-    if len(some) == len(on_host):
+    if len(some) == len(on_host) > 0:
         return _packed(x, h_0, c_0, on_host, settings)
     # A packed sequence cannot hold an empty one: its output is zero, and its states stay as they are.
     output = x.new_zeros(x.size(0), x.size(1), directions * h_0.size(2))

@@ -93,6 +93,8 @@ def choose(work: Work) -> Choice:
     ------
     KernelError
         Where :func:`use_kernel` names a kernel that cannot do `work`.
+    ArgumentError
+        Where ``GLASSLSTM_KERNEL`` names none.
 
     Examples
     --------
@@ -101,7 +103,7 @@ def choose(work: Work) -> Choice:
     >>> choose(Work(device="cuda")).kernel
     'torch'
     """
-    if _asked == "auto":
+    if _known(_asked, "GLASSLSTM_KERNEL") == "auto":
         return next(Choice(rule.kernel, rule.reason) for rule in _RULES if rule.applies(work))
     for limit in _LIMITS:
         if limit.kernel == _asked and limit.applies(work):
@@ -173,7 +175,14 @@ def explain() -> list[tuple[str, str, Choice]]:
         "torch.compile, torch.export": Work(compiled=True),
         "torch.func transforms": Work(transform=True),
     }
-    return [(d, words, choose(replace(work, device=d))) for d in devices for words, work in usual.items()]
+    return [(d, words, _try(replace(work, device=d))) for d in devices for words, work in usual.items()]
+
+
+def _try(work: Work) -> Choice:
+    try:
+        return choose(work)
+    except KernelError as error:
+        return Choice("none", str(error))
 
 
 def _known(name: str, where: str) -> str:
@@ -184,4 +193,4 @@ def _known(name: str, where: str) -> str:
     return name
 
 
-_asked = _known(os.environ.get("GLASSLSTM_KERNEL", "auto"), "GLASSLSTM_KERNEL")
+_asked = os.environ.get("GLASSLSTM_KERNEL", "auto")

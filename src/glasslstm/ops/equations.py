@@ -177,11 +177,11 @@ def concatenate_weights(
     >>> concatenate_weights(*lstm.parameters()).W_f.shape
     torch.Size([20, 30])
     """
-    rows = weight_ih.size(0)
-    if rows % 4 or weight_hh.size(0) != rows:
+    rows = weight_ih.size(0) if weight_ih.dim() else 0
+    if not weight_ih.dim() == weight_hh.dim() == 2 or rows % 4 or weight_hh.size(0) != rows:
         raise ShapeError(
             f"weight_ih {tuple(weight_ih.shape)} and weight_hh {tuple(weight_hh.shape)}: expected 4 * hidden_size "
-            "rows in both (the gates i, f, g, o one below the other)"
+            "rows in both (the gates i, f, g, o one below the other) of a matrix each"
         )
     weight = torch.cat([weight_hh, weight_ih], dim=1)
     bias = weight.new_zeros(rows)
