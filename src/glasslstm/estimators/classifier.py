@@ -120,16 +120,22 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Examples
     --------
+    Series that rise or fall, of 5 to 8 steps and one channel:
+
     >>> import numpy as np, glasslstm as gl
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat(["falls", "rises"], 20)
-    >>> X = [rng.normal(size=(rng.integers(5, 9), 1)) * 0.1 + np.sign(k - 19.5) * np.arange(5)[:1] for k in range(40)]
-    >>> X = [x + np.linspace(0, 1 if label == "rises" else -1, len(x))[:, None] for x, label in zip(X, y)]
+    >>> ends = np.where(y == "rises", 1, -1)
+    >>> X = [np.linspace(0, end, 5 + k % 4)[:, None] + rng.normal(0, 0.1) for k, end in enumerate(ends)]
     >>> clf = gl.LSTMClassifier(hidden_size=8, max_epochs=30, random_state=0, verbose=False).fit(X, y)
     >>> clf.predict(X[:1])
     array(['falls'], dtype='<U5')
+    >>> clf.predict_proba(X).shape
+    (40, 2)
     >>> clf.score(X, y)
     1.0
+    >>> clf.trace(X[:3])[0, 0].forget_gate.shape
+    torch.Size([7, 3, 8])
     """
 
     classes_: NDArray[Any]
@@ -230,19 +236,35 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class, (N, K), columns in the order of ``classes_``."""
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X
+            As for :meth:`fit`; its labels are not needed.
+
+        Returns
+        -------
+        ndarray
+            (N, K), columns in the order of ``classes_``, rows that add up to 1.
+
+        Raises
+        ------
+        DataError
+            For series that cannot be used, or have other channels than the model.
+        """
         return torch.softmax(self._logits(X).double(), dim=1).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each series, (N,)."""
+        """Return the most probable label of each series, (N,); `X` and errors as for :meth:`predict_proba`."""
         indices = self._logits(X).argmax(1).numpy()
         chosen: NDArray[Any] = self.classes_[indices]
         return chosen
 
     def trace(self, X: Any) -> Trace:
-        """Return every gate of every layer at every step; B is the number of series.
+        """Return every gate of every layer at every step; `X` and errors as for :meth:`predict_proba`.
 
-        The tensors are padded to the longest series, and zero past the length of each.
+        B is the number of series, T the steps of the longest; past the length of each the tensors are zero.
         """
         series = self._take_series(X)
         x, lengths = (torch.from_numpy(a) for a in series.pad(range(len(series))))
@@ -253,7 +275,13 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return trace
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the model into a folder; :func:`glasslstm.load` brings it back."""
+        """Save the model into a folder of its own, whole or not at all; :func:`glasslstm.load` brings it back.
+
+        Raises
+        ------
+        ArgumentError
+            Where `path` is a file or holds other things, and for labels that JSON cannot hold.
+        """
         from glasslstm import modelfile  # noqa: PLC0415 - it knows the estimators
 
         modelfile.save(self, path)

@@ -203,6 +203,17 @@ class LSTM(nn.Module):
         ------
         ArgumentError, ArgumentTypeError, ShapeError
             For an input, state or length that does not fit; they are a ValueError, TypeError and RuntimeError.
+
+        Examples
+        --------
+        A sequence in two parts, the state handed on, gives what it gives in one:
+
+        >>> import torch, glasslstm as gl
+        >>> lstm, x = gl.LSTM(3, 4), torch.randn(8, 2, 3)
+        >>> first, states = lstm(x[:5])
+        >>> second, _ = lstm(x[5:], states)
+        >>> torch.allclose(torch.cat([first, second]), lstm(x)[0], atol=1e-6)
+        True
         """
         batch = inputs.canonical(
             input, input_size=self.input_size, batch_first=self.batch_first, lengths=lengths
@@ -384,6 +395,15 @@ class LSTMCell(nn.Module):
         ------
         ArgumentError, ArgumentTypeError, ShapeError
             For an input or state that does not fit.
+
+        Examples
+        --------
+        >>> import torch, glasslstm as gl
+        >>> cell, states = gl.LSTMCell(3, 4), None
+        >>> for x_t in torch.randn(5, 2, 3):
+        ...     states = cell(x_t, states)
+        >>> states[0].shape
+        torch.Size([2, 4])
         """
         inputs.check_step(input, self.input_size)
         cast, scope = _autocast(input.device.type)

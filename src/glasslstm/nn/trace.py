@@ -37,6 +37,16 @@ class GateTrace:
         c_t.
     hidden
         h_t, what the next layer sees.
+
+    Examples
+    --------
+    >>> import torch, glasslstm as gl
+    >>> trace = gl.LSTM(3, 4)(torch.zeros(5, 1, 3), return_trace=True)[2]
+    >>> gates = trace[0, 0]
+    >>> torch.allclose(gates.hidden, gates.output_gate * gates.cell.tanh())
+    True
+    >>> sorted(gates.numpy())
+    ['candidate', 'cell', 'forget_gate', 'hidden', 'input_gate', 'output_gate']
     """
 
     input_gate: Tensor

@@ -34,6 +34,7 @@ class GateWeights(NamedTuple):
 
     With hidden size H, input size I and P the size of h (P = H without a projection), each weight is
     (H, P + I), its first P columns for h_{t-1} and its last I columns for x_t; each bias is (H,).
+    :func:`concatenate_weights` makes it of PyTorch's weights, :func:`split_weights` goes back.
     """
 
     W_f: Tensor
