@@ -77,6 +77,15 @@ def test_help_shows_the_defaults_of_the_classifier() -> None:
         assert re.search(rf"{option} [^-]*\[default: {re.escape(str(default))}\]", text), option
 
 
+def test_train_has_every_parameter_of_the_classifier_as_an_option() -> None:
+    text = run("train", "--help").stdout
+    options = {f"--{name.replace('_', '-')}" for name in LSTMClassifier().get_params()}
+    renamed = {"--random-state": "--seed", "--verbose": "--quiet"}
+    for option in {renamed.get(option, option) for option in options}:
+        assert f"{option} " in text, option
+    assert "Epochs of the search, at most." in text
+
+
 def test_version() -> None:
     result = run("--version")
     assert re.fullmatch(r"glasslstm \d+\.\d+\.\d+\S*\n", result.stdout)
@@ -93,6 +102,19 @@ def test_train_says_what_it_trained_and_saves_columns_and_parameters(tmp_path) -
     assert clf.table_ == {"id": "series", "time": "t", "target": "label"}
     assert clf.feature_names_in_.tolist() == ["b", "a"]
     assert (clf.hidden_size, clf.max_epochs, clf.refit, clf.random_state) == (4, 2, False, 0)
+
+
+@pytest.mark.parametrize(("given", "kept"), [("0", None), ("0.5", 0.5)])
+def test_train_passes_on_how_to_train(place, tmp_path, given, kept) -> None:
+    more = ("--precision", "bf16-mixed", "--weight-averaging", "0.5", "--gradient-clip", given)
+    result = run("train", place / "data.csv", *COLUMNS, "--out", tmp_path / "m", *SMALL, *more)
+    assert result.exit_code == 0, result.stderr
+    parameters = modelfile.inspect(tmp_path / "m").parameters
+    assert [parameters[name] for name in ("precision", "weight_averaging", "gradient_clip")] == [
+        "bf16-mixed",
+        0.5,
+        kept,
+    ]
 
 
 def test_train_gives_the_model_that_the_library_gives(place) -> None:
@@ -177,16 +199,59 @@ def test_evaluate_prints_hostile_names_as_they_are_but_for_control_characters(pl
     assert header.split() == ["class", "precision", "recall", "f1", "support"]
 
 
-def test_labels_that_a_csv_file_turns_into_numbers_are_still_the_classes(tmp_path) -> None:
-    table(labels=("1", "2")).to_parquet(tmp_path / "text.parquet")
-    table(labels=(1, 2)).to_csv(tmp_path / "numbers.csv", index=False)
-    run("train", tmp_path / "text.parquet", *COLUMNS, "--out", tmp_path / "m", *SMALL)
-    scores = [
-        json.loads(run("evaluate", tmp_path / "m", tmp_path / name, "--json").stdout)
-        for name in ("text.parquet", "numbers.csv")
-    ]
-    assert scores[0] == scores[1]
-    assert [row["class"] for row in scores[0]["classes"]] == ["1", "2"]
+KINDS = {"text": ("0", "1"), "integers": (0, 1), "floats": (0.0, 1.0)}
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """Return a folder with a model and tables whose labels are the same numbers in each type."""
+    folder = tmp_path_factory.mktemp("kinds")
+    for name, labels in {**KINDS, "booleans": (False, True)}.items():
+        table(labels).to_parquet(folder / f"{name}.parquet")
+        table(labels).to_csv(folder / f"{name}.csv", index=False)
+        train = run("train", folder / f"{name}.parquet", *COLUMNS, "--out", folder / name, *SMALL)
+        assert train.exit_code == 0, train.stderr
+    return folder
+
+
+@pytest.mark.parametrize("trained_on", KINDS)
+@pytest.mark.parametrize("data", [f"{name}.parquet" for name in KINDS] + ["integers.csv"])
+def test_labels_are_the_classes_that_are_the_same_number(kinds, trained_on, data) -> None:
+    usual = json.loads(run("evaluate", kinds / trained_on, kinds / f"{trained_on}.parquet", "--json").stdout)
+    result = run("evaluate", kinds / trained_on, kinds / data, "--json")
+    assert json.loads(result.stdout) == usual
+    assert [row["class"] for row in usual["classes"]] == list(KINDS[trained_on])
+
+
+@pytest.mark.parametrize(("trained_on", "data"), [("integers", "floats.csv"), ("booleans", "booleans.csv")])
+def test_the_text_of_a_csv_file_is_compared_with_numbers_and_booleans_as_such(
+    kinds, trained_on, data
+) -> None:
+    usual = run("evaluate", kinds / trained_on, kinds / f"{trained_on}.parquet", "--json")
+    assert json.loads(run("evaluate", kinds / trained_on, kinds / data, "--json").stdout) == json.loads(
+        usual.stdout
+    )
+
+
+def test_numbers_that_are_none_of_the_classes_are_refused_and_texts_differ_as_texts(kinds) -> None:
+    table(labels=(0, 2)).to_csv(kinds / "two.csv", index=False)
+    assert "series s1: its label '2' is no class of the model" in error_of(
+        run("evaluate", kinds / "floats", kinds / "two.csv")
+    )
+    table(labels=("00", "1")).to_csv(kinds / "zeros.csv", index=False)
+    assert "series s0: its label '00' is no class of the model" in error_of(
+        run("evaluate", kinds / "text", kinds / "zeros.csv")
+    )
+
+
+def test_ids_and_labels_of_a_csv_file_come_out_as_they_stand_there(tmp_path) -> None:
+    data = table(labels=("01", "1"))
+    data["series"] = "00" + data["series"].str[1:]
+    data.to_csv(tmp_path / "data.csv", index=False)
+    assert run("train", tmp_path / "data.csv", *COLUMNS, "--out", tmp_path / "m", *SMALL).exit_code == 0
+    assert modelfile.inspect(tmp_path / "m").classes == ["01", "1"]
+    assert run("predict", tmp_path / "m", tmp_path / "data.csv", "--out", tmp_path / "p.csv").exit_code == 0
+    assert pd.read_csv(tmp_path / "p.csv", dtype=str)["id"].tolist() == [f"00{k}" for k in range(20)]
 
 
 def test_info_says_what_the_model_is(place) -> None:
@@ -195,8 +260,8 @@ def test_info_says_what_the_model_is(place) -> None:
     assert about["channel_names"] == ["a", "b"]
     assert about["table"] == {"id": "series", "time": "t", "target": "label"}
     plain = run("info", place / "model").stdout
-    assert re.search(r"^classes +\[red\]up\[/red\], do\\x1bwn *$", plain, re.MULTILINE)
-    assert re.search(r"^hidden_size +4 *$", plain, re.MULTILINE)
+    assert re.search(r"^classes +\[red\]up\[/red\], do\\x1bwn$", plain, re.MULTILINE)
+    assert re.search(r"^hidden_size +4$", plain, re.MULTILINE)
 
 
 def test_doctor_says_what_runs_here() -> None:
@@ -209,6 +274,7 @@ def test_doctor_says_what_runs_here() -> None:
     plain = run("doctor").stdout
     for row in found["kernels"]:
         assert row["reason"] in plain
+    assert [line for line in plain.splitlines() if line != line.rstrip()] == []
     assert "\x1b" not in plain
 
 
@@ -279,7 +345,7 @@ REFUSED = {
     ),
     "a folder with something else": (
         ["train", "data.csv", *COLUMNS, "--out", ".", "--force"],
-        ".: holds other things; a model is saved into a folder of its own",
+        ".: holds other things",
     ),
     "a file as folder": (
         ["train", "data.csv", *COLUMNS, "--out", "data.csv"],
@@ -309,9 +375,33 @@ REFUSED = {
     ),
     "another number of channels": (
         ["predict", "model", "data.csv", "--out", "p.csv", "--channels", "a"],
-        "X has 1 ",
+        "--channels: expected the 2 channels of the model (a, b), in the order of the training; got 1: a",
     ),
+    "a checkpoint in a file": (
+        ["train", "data.csv", *COLUMNS, "--out", "m", "--checkpoint", "data.csv"],
+        "data.csv is a file; expected a folder",
+    ),
+    "a demo in a file": (["demo", "--out", "data.csv"], "data.csv is a file; expected a folder"),
 }
+if sys.platform == "linux":  # not even root can write into /proc
+    REFUSED |= {
+        "a model nowhere": (
+            ["train", "data.csv", *COLUMNS, "--out", "/proc/new/m"],
+            "/proc/new/m/model.json cannot be written: nothing can be made in /proc (",
+        ),
+        "a checkpoint nowhere": (
+            ["train", "data.csv", *COLUMNS, "--out", "m", "--checkpoint", "/proc/new"],
+            "/proc/new/search.ckpt cannot be written: nothing can be made in /proc (",
+        ),
+        "predictions nowhere": (
+            ["predict", "model", "data.csv", "--out", "/proc/p.csv"],
+            "/proc/p.csv cannot be written: nothing can be made in /proc (",
+        ),
+        "a demo nowhere": (
+            ["demo", "--out", "/proc/demo"],
+            "/proc/demo/report.html cannot be written: nothing can be made in /proc (",
+        ),
+    }
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -412,23 +502,35 @@ def test_debug_lets_the_error_through(args) -> None:
         (["info", "m", "--fly"], "No such option: --fly"),
         (["train", "data.csv", "--hidden-size", "many"], "Invalid value for '--hidden-size'"),
         (["train", "data.csv"], "Missing option '--target'"),
+        (["--fly"], "No such option: --fly"),
+        (["info", "m", "--jso"], "Possible options: --json"),
+        (["fly", "--debug"], "No such command 'fly'"),
     ],
 )
-def test_a_wrong_use_has_status_2(args, message) -> None:
+def test_a_wrong_use_is_one_line_with_a_hint_and_status_2(args, message) -> None:
     result = run(*args)
-    assert result.exit_code == 2
-    assert message in result.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    command = " train" if args[0] == "train" else " info" if args[0] == "info" else ""
+    assert re.fullmatch(
+        rf"error: [^\n]*{re.escape(message)}[^\n]* \(see \S+{command} --help\)\n", result.stderr
+    )
+
+
+def test_without_arguments_there_is_help() -> None:
+    assert run().stdout == run("--help").stdout
+    assert "Commands:" in run().stdout
 
 
 def test_control_characters_are_made_visible() -> None:
     assert printable("a\x1b[31m\n\x85é[/]") == "a\\x1b[31m\\n\\x85é[/]"
 
 
-@pytest.mark.parametrize("module", ["typer", "sklearn"])
+@pytest.mark.parametrize("module", ["typer", "sklearn", "narwhals", "pydantic"])
 def test_without_the_extra_one_line_says_what_to_install(
     module, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "glasslstm.estimators")
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 1

@@ -22,7 +22,9 @@ def test_the_readme_has_examples() -> None:
     assert len(examples) > 15
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name
+)
 def test_links_lead_somewhere(page: Path) -> None:
     words = page.read_text(encoding="utf-8").split("](")[1:]
     targets = [word.split(")")[0] for word in words]

@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from glasslstm._version import __version__
-from glasslstm.nn.lstm import LSTM, LSTMCell
-from glasslstm.nn.trace import GateTrace, Trace
-from glasslstm.ops.dispatch import use_kernel
-from glasslstm.ops.equations import GateWeights, concatenate_weights, split_weights
 
 if TYPE_CHECKING:
     from glasslstm.estimators import LSTMClassifier
     from glasslstm.modelfile import load
+    from glasslstm.nn.lstm import LSTM, LSTMCell
+    from glasslstm.nn.trace import GateTrace, Trace
+    from glasslstm.ops.dispatch import use_kernel
+    from glasslstm.ops.equations import GateWeights, concatenate_weights, split_weights
 
 __all__ = [
     "LSTM",
@@ -27,14 +27,29 @@ __all__ = [
     "use_kernel",
 ]
 
-# What needs an extra is imported at its first use.
-_ON_USE = {"LSTMClassifier": "glasslstm.estimators", "load": "glasslstm.modelfile"}
+# Each name is imported at its first use: the command line answers before torch is loaded, and what needs an
+# extra asks for it only then.
+_MODULES = {
+    "LSTM": "glasslstm.nn.lstm",
+    "GateTrace": "glasslstm.nn.trace",
+    "GateWeights": "glasslstm.ops.equations",
+    "LSTMCell": "glasslstm.nn.lstm",
+    "LSTMClassifier": "glasslstm.estimators",
+    "Trace": "glasslstm.nn.trace",
+    "concatenate_weights": "glasslstm.ops.equations",
+    "load": "glasslstm.modelfile",
+    "split_weights": "glasslstm.ops.equations",
+    "use_kernel": "glasslstm.ops.dispatch",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _ON_USE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'glasslstm' has no attribute {name!r}")
-    return getattr(import_module(_ON_USE[name]), name)
+    if name == "load":
+        import_module("glasslstm.estimators")  # says in one line which extra is missing
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:

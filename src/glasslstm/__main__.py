@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 from glasslstm._extras import require
@@ -14,8 +15,8 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line, or say in one line which extra it needs."""
     try:
-        for module in ("typer", "sklearn"):  # the rest is asked for where it is imported
-            require(module, extra="train")
+        require("typer", extra="train")
+        import_module("glasslstm.estimators")  # asks for the rest
         from glasslstm.cli import app  # noqa: PLC0415 - only now is it known that it can be imported
     except MissingExtraError as error:
         _end(f"the command line needs more than the bare install: {error}", status=1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from glasslstm.errors import GlassLSTMError
 
@@ -26,10 +27,22 @@ class Commands(TyperGroup):
     or after it, lets the traceback through.
     """
 
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run as a program; what the arguments have wrong is one line that ends with where to look."""
+        try:
+            status = super().main(*args, **options | {"standalone_mode": False})
+        except TyperException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" (see {context.command_path} --help)" if context else ""
+            _report(error.format_message() + hint)
+            status = error.exit_code
+        sys.exit(status)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take ``--debug`` from wherever it stands."""
+        """Take ``--debug`` from wherever it stands; without a command, help."""
         debug = ["--debug"] if "--debug" in args else []
-        return super().parse_args(ctx, debug + [arg for arg in args if arg != "--debug"])
+        rest = [arg for arg in args if arg != "--debug"]
+        return super().parse_args(ctx, debug + (rest or ["--help"]))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and turn what goes wrong into a line and a status."""
@@ -66,7 +79,11 @@ def print_table(title: str, rows: Iterable[Sequence[object]], header: Sequence[s
         table.add_row(*row)
     width = None if sys.stdout.isatty() else _WIDE
     typer.echo(f"\n{printable(title)}:")
-    Console(file=sys.stdout, width=width, markup=False, emoji=False, highlight=False).print(table)
+    console = Console(file=sys.stdout, width=width, markup=False, emoji=False, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def printable(value: object) -> str:

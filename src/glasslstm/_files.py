@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,19 @@ __all__ = ["check_writable", "written_whole"]
 
 
 def check_writable(path: Path) -> None:
-    """Raise ``ArgumentError`` where nothing could be written at `path`: before the work, not after it."""
+    """Raise ``ArgumentError`` where no file could be written at `path`: before the work, not after it.
+
+    The nearest folder that is there is tried out, because permissions alone do not tell; nothing stays in it.
+    """
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir():
         raise ArgumentError(f"{path} cannot be written: {parent} is a file; expected a folder")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise ArgumentError(f"{path} cannot be written: no permission to write into {parent}; choose another")
+    try:
+        tempfile.TemporaryDirectory(dir=parent).cleanup()
+    except OSError as error:
+        raise ArgumentError(
+            f"{path} cannot be written: nothing can be made in {parent} ({error.strerror}); choose another"
+        ) from None
 
 
 @contextmanager

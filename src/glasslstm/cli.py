@@ -28,7 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -106,7 +105,7 @@ def train(
     learning_rate: Annotated[float, Option(help="Step size of AdamW.")] = DEFAULTS.learning_rate,
     weight_decay: Annotated[float, Option(help="Weight decay of AdamW.")] = DEFAULTS.weight_decay,
     batch_size: Annotated[int, Option(help="Series in a batch.")] = DEFAULTS.batch_size,
-    max_epochs: Annotated[int, Option(help="Passes over the data, at most.")] = DEFAULTS.max_epochs,
+    max_epochs: Annotated[int, Option(help="Epochs of the search, at most.")] = DEFAULTS.max_epochs,
     patience: Annotated[int, Option(help="Epochs without progress until it stops.")] = DEFAULTS.patience,
     validation_fraction: Annotated[
         float, Option(help="Share of the series that says when to stop.")
@@ -114,6 +113,13 @@ def train(
     refit: Annotated[bool, Option(help="Train again on all series at the end.")] = DEFAULTS.refit,
     input_noise: Annotated[float, Option(help="Noise added in training.")] = DEFAULTS.input_noise,
     channel_shift: Annotated[float, Option(help="Shifts added in training.")] = DEFAULTS.channel_shift,
+    weight_averaging: Annotated[
+        float, Option(help="Decay of the average of the weights; 0: no average.")
+    ] = DEFAULTS.weight_averaging,
+    gradient_clip: Annotated[
+        float, Option(help="The largest norm of the gradient; 0: no limit.")
+    ] = DEFAULTS.gradient_clip or 0.0,
+    precision: Annotated[str, Option(help="32-true, bf16-mixed, 16-mixed.")] = DEFAULTS.precision,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = DEFAULTS.device,
     checkpoint: Annotated[
         Path | None, Option(help="A folder to leave the state in, and to go on from.")
@@ -126,7 +132,10 @@ def train(
     # What has the name of a parameter of the classifier is one.
     known = DEFAULTS.get_params()
     parameters = {name: value for name, value in locals().items() if name in known}
+    parameters["gradient_clip"] = gradient_clip or None
     _check_model_folder(out, force=force)
+    if checkpoint:
+        check_writable(checkpoint / "search.ckpt")
     series = read_series(data, id=id_, time=time, target=target, channels=_split(channels), sort=sort)
     clf = LSTMClassifier(**parameters, random_state=seed, verbose=not quiet)
     clf.fit(series.X, series.labels, channel_names=series.channels)
@@ -134,7 +143,7 @@ def train(
     clf.save(out)
     best = clf.history_[clf.best_epoch_ - 1]
     say(f"{len(series)} series, {len(clf.classes_)} classes, channels {', '.join(series.channels)}")
-    say(f"best epoch {clf.best_epoch_} of {clf.n_iter_}: {_figures(best)}")
+    say(f"best epoch {clf.best_epoch_} of {clf.n_iter_}: {_in_words(best)}")
     say(f"the model is in {out}: glasslstm predict {out} DATA --out predictions.csv")
     if clf.interrupted_:  # the model is the best one until then
         raise KeyboardInterrupt
@@ -238,7 +247,7 @@ def _check_model_folder(out: Path, *, force: bool) -> None:
         raise ArgumentError(
             f"--out {out} has a model already; choose another folder, or replace it with --force"
         )
-    check_writable(out)
+    check_writable(out / "model.json")
 
 
 def _read_for(
@@ -255,21 +264,38 @@ def _read_for(
             f"the model does not know the names of its {clf.n_features_in_} channels; name their columns, "
             "in the order of the training, with --channels a,b,c"
         )
+    if len(names) != clf.n_features_in_:
+        known = ", ".join(getattr(clf, "feature_names_in_", []))
+        raise ArgumentError(
+            f"--channels: expected the {clf.n_features_in_} channels of the model{known and f' ({known})'}, "
+            f"in the order of the training; got {len(names)}: {', '.join(names)}"
+        )
     return read_series(
         data, **{role: columns[role] for role in given}, channels=[str(name) for name in names], sort=sort
     )
 
 
 def _as_classes(series: SeriesTable, classes: NDArray[Any]) -> NDArray[Any]:
-    """Return the labels as classes of the model; a CSV file reads the text "1" as a number."""
-    known = {str(name): k for k, name in enumerate(classes)}
-    for key, label in zip(series.ids, series.labels, strict=True):
-        if str(label) not in known:
-            raise DataError(
-                f"series {key}: its label {str(label)!r} is no class of the model; expected one of "
-                f"{', '.join(map(repr, known))}"
-            )
-    return classes[[known[str(label)] for label in series.labels]]
+    """Return the labels as classes of the model: 1, 1.0 and the text "1" are one, as are true and "True"."""
+    both_text = series.labels.dtype.kind == classes.dtype.kind == "U"
+    value = str if both_text else _value  # between two texts, "1" and "01" differ
+    texts = {str(name): k for k, name in enumerate(classes)}
+    values = {value(name): k for k, name in enumerate(classes)}
+    found = [texts.get(str(label), values.get(value(label), -1)) for label in series.labels]
+    if -1 in found:
+        first = found.index(-1)
+        raise DataError(
+            f"series {series.ids[first]}: its label {str(series.labels[first])!r} is no class of the model; "
+            f"expected one of {', '.join(map(repr, texts))}"
+        )
+    return classes[found]
+
+
+def _value(label: object) -> float | str:
+    try:
+        return float(str(label))
+    except ValueError:
+        return str(label).casefold()
 
 
 def _scores(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[Any]) -> dict[str, Any]:
@@ -291,7 +317,7 @@ def _scores(y: NDArray[Any], predicted: NDArray[Any], classes: NDArray[Any]) -> 
     }
 
 
-def _figures(epoch: dict[str, float]) -> str:
+def _in_words(epoch: dict[str, float]) -> str:
     names = {
         "valid_accuracy": "validation accuracy",
         "valid_loss": "validation loss",

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glasslstm._extras import require
-from glasslstm._files import written_whole
+from glasslstm._files import check_writable, written_whole
 from glasslstm.data import JAPANESE_VOWELS_CHANNELS, load_japanese_vowels
 from glasslstm.doctor import versions
 from glasslstm.estimators.classifier import LSTMClassifier
+from glasslstm.modelfile import check_target
 
 require("plotly", extra="report")
 
@@ -43,9 +44,15 @@ def run_demo(out: str | os.PathLike[str], *, seed: int = 0, verbose: bool = True
     -------
     dict
         What ``metrics.json`` has.
+
+    Raises
+    ------
+    ArgumentError
+        If `out` cannot be written into, or ``model/`` in it holds something else; before the training.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    check_target(out / "model")
+    check_writable(out / "report.html")
     X_train, y_train = load_japanese_vowels("train")
     X_test, y_test = load_japanese_vowels("test")
 

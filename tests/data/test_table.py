@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import os
 import re
+import sys
 
 import narwhals as nw
 import numpy as np
@@ -26,7 +27,7 @@ COLUMNS = {
     "t": [0, 10, 1, 20, 2],
     "x": [1.0, 2.0, 3.0, 4.0, 5.0],
     "n": [10, 20, 30, 40, 50],
-    "ok": [True, False, True, False, True],
+    "ok": [1, 0, 1, 0, 1],
 }
 X_B = [[1.0, 10.0], [3.0, 30.0], [5.0, 50.0]]
 X_A = [[2.0, 20.0], [4.0, 40.0]]
@@ -61,7 +62,7 @@ def test_every_source_gives_the_same_series(kind, tmp_path) -> None:
     series = read_series(source, id="run", time="t", target="ok")
     assert series.ids.tolist() == ["b", "a"]  # in order of first appearance
     assert [x.tolist() for x in series.X] == [X_B, X_A]
-    assert series.y.tolist() == series.labels.tolist() == [True, False]
+    assert series.y.tolist() == series.labels.tolist() == [1, 0]
     assert series.channels == ("x", "n")
     assert len(series) == 2
 
@@ -138,6 +139,45 @@ def test_time_of_every_type_sorts(kind) -> None:
     assert read_series(table, id="run", time="t", sort=True).X[0].tolist() == [[1.0], [2.0], [3.0]]
     with pytest.raises(DataError, match="series 0 is not sorted by time"):
         read_series(table, id="run", time="t")
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["7", "-12", "0"], [7, -12, 0]),
+        (["123456789012345678", "-123456789012345678"], [123456789012345678, -123456789012345678]),
+        (["07", "7"], ["07", "7"]),
+        (["001", "1", "01"], ["001", "1", "01"]),
+        (["12345678901234567890", "12345678901234567891"], ["12345678901234567890", "12345678901234567891"]),
+        (["-0", "0"], ["-0", "0"]),
+        (["+1", "1"], ["+1", "1"]),
+        (["1.0", "1"], ["1.0", "1"]),
+        (["nan", "null", "NA", "N/A"], ["nan", "null", "NA", "N/A"]),
+        (["true", "True"], ["true", "True"]),
+        (["2024-01-01", "1"], ["2024-01-01", "1"]),
+        ([" 1", "1"], [" 1", "1"]),
+    ],
+)
+def test_ids_and_labels_of_a_csv_file_are_integers_only_where_that_loses_nothing(
+    texts, values, tmp_path
+) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("run,t,x,label\n" + "".join(f"{text},0,1,{text}\n" for text in texts))
+    series = read_series(file, id="run", time="t", target="label")
+    assert series.ids.tolist() == series.labels.tolist() == values
+    write_table(
+        tmp_path / "again.csv", {"run": series.ids, "t": np.zeros(len(values)), "x": series.ids == ""}
+    )
+    assert read_series(tmp_path / "again.csv", id="run", time="t").ids.tolist() == values
+
+
+def test_the_other_columns_of_a_csv_file_are_still_numbers_and_a_gap_is_a_gap(tmp_path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("run,t,x\n01,01,007\n01,02,1e1\n")
+    assert read_series(file, id="run", time="t").X[0].tolist() == [[7.0], [10.0]]
+    file.write_text("run,t,x\n01,01,NA\n")
+    with pytest.raises(DataError, match="series '01' at t = 1: channel 'x' is missing"):
+        read_series(file, id="run", time="t")
 
 
 def test_timestamps_of_a_csv_file_are_times(tmp_path) -> None:
@@ -290,8 +330,13 @@ FILES = {
     "twice.csv": (b"run,t,x,x\na,0,1,2\n", "two columns share a name"),
     "label.csv": (
         "run,t,x\n\xe9,0,1\n".encode("latin-1"),
-        "the id column 'run' holds bytes that are not UTF-8 text",
+        "cannot be read as CSV (UTF-8, separated by commas): In CSV column #0: CSV conversion error to string",
     ),
+    "time.csv": (
+        "run,t,x\na,\xe9,1\n".encode("latin-1"),
+        "the time column 't' holds bytes that are not UTF-8 text",
+    ),
+    "id.csv": (b"run,t,x\nNA,0,1\n,1,1\n", "the id column 'run' is empty in row 2"),
     "gap.csv": (b"run,t,x\na,0,1\na,1,\n", "series 'a' at t = 1: channel 'x' is missing"),
     "text.parquet": (b"run,t,x\na,0,1\n", "cannot be read as Parquet: "),
     "cut.pq": (b"PAR1 and no more", "cannot be read as Parquet: "),
@@ -354,6 +399,7 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(
     tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_table_path(tmp_path / "new" / "out.csv")
+    assert not list(tmp_path.iterdir())
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     for name, message in {
@@ -363,6 +409,18 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(
     }.items():
         with pytest.raises(ValueError, match=message):
             check_table_path(tmp_path / name)
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ArgumentError, match=r"no permission to write into .*; choose another"):
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(
+        ArgumentError, match=r"out\.csv cannot be written: .* \(No space left\); choose another"
+    ):
         check_table_path(tmp_path / "out.csv")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that not even root can write into")
+def test_a_folder_that_even_root_cannot_write_into_is_refused_beforehand() -> None:
+    with pytest.raises(ArgumentError, match=r"^/proc/new/out\.csv cannot be written: .* in /proc \("):
+        check_table_path("/proc/new/out.csv")
+
+
+def full(*_, **__):
+    raise OSError(28, "No space left")

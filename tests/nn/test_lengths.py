@@ -134,6 +134,38 @@ def test_the_callers_lengths_are_left_as_they_are(kernel: str) -> None:
     assert lengths.tolist() == [2, 5, 0, 4]
 
 
+@pytest.mark.parametrize("form", [np.array, torch.tensor], ids=["numpy", "tensor"])
+def test_the_caller_may_overwrite_the_lengths_after_the_call(form: Callable[..., Any], kernel: str) -> None:
+    """As with pack_padded_sequence; a loader that fills the same buffer for every batch does so."""
+    lstm, x = gl.LSTM(3, 4, 2, bidirectional=True), torch.randn(5, 4, 3)
+    given = form([2, 5, 0, 4])
+    traced = {} if kernel == "torch" else {"return_trace": True}
+    expected, *_ = lstm(x, lengths=[2, 5, 0, 4], **traced)
+    wanted = torch.autograd.grad(expected.pow(2).sum(), list(lstm.parameters()))
+    output, _, *trace = lstm(x, lengths=given, **traced)
+    given[:] = 1
+    found = torch.autograd.grad(output.pow(2).sum(), list(lstm.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert all(part.lengths.tolist() == [2, 5, 0, 4] for part in trace)
+
+
+@pytest.mark.parametrize("hidden", [4, 1024], ids=["small", "large"])
+def test_a_ragged_output_may_be_changed_in_place_as_that_of_pad_packed_sequence(hidden: int) -> None:
+    """Whatever kernel "auto" takes: a masked_fill_, or a dropout with inplace=True, is no error."""
+    lstm, x = gl.LSTM(3, hidden), torch.randn(5, 4, 3)
+    theirs = nn.LSTM(3, hidden)
+    theirs.load_state_dict(lstm.state_dict())
+    packed = pack_padded_sequence(x, [5, 2, 3, 1], enforce_sorted=False)
+    grads = []
+    for module, output in (
+        (lstm, lstm(x, lengths=[5, 2, 3, 1])[0]),
+        (theirs, pad_packed_sequence(theirs(packed)[0])[0]),
+    ):
+        output.mul_(3.0).relu_()
+        grads.append(torch.autograd.grad(output.sum(), module.weight_ih_l0)[0])
+    torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-4)
+
+
 PADDINGS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "huge": 3e38, "random": None}
 
 

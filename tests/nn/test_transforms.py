@@ -52,7 +52,9 @@ def _function(lstm: gl.LSTM, **call: Any) -> tuple[Callable[..., tuple[Tensor, .
     def function(x: Tensor, h_0: Tensor, c_0: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         found = functional_call(lstm, dict(zip(names, weights, strict=True)), (x, (h_0, c_0)), call)
         output, (h_n, c_n), *trace = found
-        gates = [t for part in trace for k in part for t in (part[k].forget_gate, part[k].cell, part[k].candidate)]
+        gates = [
+            t for part in trace for k in part for t in (part[k].forget_gate, part[k].cell, part[k].candidate)
+        ]
         return output, h_n, c_n, *gates
 
     shapes = ((3, 3, 2), (count, 3, width), (count, 3, lstm.hidden_size))
@@ -94,7 +96,11 @@ def test_double_backward_equals_torchs(kernel: str, dtype: torch.dtype, twin: Ca
     for module in twin(3, 4, 2, bidirectional=True, dtype=dtype):
         output, (h_n, c_n) = module(x)
         (slope,) = torch.autograd.grad((output.sum() + (h_n * c_n).sum()), x, create_graph=True)
-        found.append(torch.autograd.grad(((slope.norm(dim=2) - 1) ** 2).sum(), list(module.parameters()), allow_unused=True))
+        found.append(
+            torch.autograd.grad(
+                ((slope.norm(dim=2) - 1) ** 2).sum(), list(module.parameters()), allow_unused=True
+            )
+        )
     tolerance = 1e-10 if dtype == torch.float64 else 1e-5
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
@@ -116,7 +122,10 @@ def test_a_third_derivative(kernel: str, twin: Callable[..., Any]) -> None:
 def test_double_backward_where_not_everything_depends_on_what_is_wanted(wanted: str, kernel: str) -> None:
     """With one step the gates do not depend on c_0, nor c_n on the projection: no error, only no gradient."""
     lstm = gl.LSTM(2, 3, proj_size=2, dtype=torch.float64).requires_grad_(False)
-    leaves = {name: torch.randn(s, dtype=torch.float64) for name, s in (("input", (1, 2, 2)), ("h_0", (1, 2, 2)), ("c_0", (1, 2, 3)))}
+    leaves = {
+        name: torch.randn(s, dtype=torch.float64)
+        for name, s in (("input", (1, 2, 2)), ("h_0", (1, 2, 2)), ("c_0", (1, 2, 3)))
+    }
     leaf = leaves.get(wanted, lstm.weight_hr_l0).requires_grad_()
     call = {} if kernel == "torch" else {"return_trace": True}
     output, (h_n, c_n), *trace = lstm(leaves["input"], (leaves["h_0"], leaves["c_0"]), **call)
@@ -130,11 +139,11 @@ def test_double_backward_where_not_everything_depends_on_what_is_wanted(wanted: 
 def test_a_node_above_may_have_no_gradient_to_send(kernel: str) -> None:
     class Stop(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        def forward(_: Any, tensor: Tensor) -> Tensor:
             return tensor.clone()
 
         @staticmethod
-        def backward(ctx: Any, grad: Tensor) -> None:
+        def backward(*_: Any) -> None:
             return None
 
     lstm, x = gl.LSTM(2, 3), torch.randn(4, 1, 2, requires_grad=True)
@@ -149,7 +158,7 @@ def test_an_input_that_is_computed_from_another_one(kernel: str, twin: Callable[
     found = []
     x = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
     for module in twin(3, 3):
-        weights = {name: w for name, w in module.named_parameters()}
+        weights = dict(module.named_parameters())
         weights["weight_hh_l0"] = weights["weight_ih_l0"] * 2
         states = x[:1] * 1, x[1:2].tanh()
         output, _ = functional_call(module, weights, (x, states))
@@ -228,7 +237,9 @@ def test_vmap_with_lengths_states_and_trace() -> None:
         output, states, trace = lstm(x, (h, c), lengths=lengths, return_trace=True)
         return output, *states, trace[1, 1].cell
 
-    expected = [torch.stack(parts) for parts in zip(*(run(*one) for one in zip(x, *hx, strict=True)), strict=True)]
+    expected = [
+        torch.stack(parts) for parts in zip(*(run(*one) for one in zip(x, *hx, strict=True)), strict=True)
+    ]
     torch.testing.assert_close(list(vmap(run)(x, *hx)), expected, atol=1e-12, rtol=0)
 
 
@@ -282,12 +293,16 @@ def test_jacobians_and_hessians_agree() -> None:
     torch.testing.assert_close(pull(torch.ones_like(value))[0], jacrev(run)(x), atol=1e-12, rtol=0)
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop because we have not yet implemented the batching")
+@pytest.mark.filterwarnings(
+    "ignore:There is a performance drop because we have not yet implemented the batching"
+)
 def test_many_backward_passes_at_once(kernel: str) -> None:
     """torch.autograd.grad(is_grads_batched=True) runs vmap over the backward pass alone."""
     lstm, x = _lstm(), torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
     output = lstm(x, lengths=[3, 1])[0].sum(dim=(1, 2))
-    found = torch.autograd.grad(output, x, torch.eye(3, dtype=torch.float64), is_grads_batched=True, retain_graph=True)
+    found = torch.autograd.grad(
+        output, x, torch.eye(3, dtype=torch.float64), is_grads_batched=True, retain_graph=True
+    )
     expected = torch.stack([torch.autograd.grad(value, x, retain_graph=True)[0] for value in output])
     torch.testing.assert_close(found[0], expected, atol=1e-12, rtol=0)
 
@@ -297,7 +312,9 @@ def test_a_kernel_asked_for_by_name_that_has_no_rule_says_so() -> None:
     for name in ("torch", "plain"):
         with (
             gl.use_kernel(name),
-            pytest.raises(gl.errors.KernelError, match=f"kernel '{name}' .*torch.func transforms.*'equations'"),
+            pytest.raises(
+                gl.errors.KernelError, match=f"kernel '{name}' .*torch.func transforms.*'equations'"
+            ),
         ):
             vmap(lambda x: lstm(x)[0])(x)
     with gl.use_kernel("equations"):
@@ -309,7 +326,9 @@ def test_the_cell_under_every_transform() -> None:
     weights = {name: w.detach() for name, w in cell.named_parameters()}
     torch.testing.assert_close(vmap(cell)(x), cell(x), atol=1e-12, rtol=0)
     jvp(lambda x: cell(x)[1], (x,), (x,))
-    found = vmap(grad(lambda w, one: functional_call(cell, w, (one,))[1].sum()), in_dims=(None, 0))(weights, x)
+    found = vmap(grad(lambda w, one: functional_call(cell, w, (one,))[1].sum()), in_dims=(None, 0))(
+        weights, x
+    )
     expected = torch.autograd.grad(cell(x)[1].sum(), list(cell.parameters()))
     for name, wanted in zip(weights, expected, strict=True):
         torch.testing.assert_close(found[name].sum(0), wanted, atol=1e-10, rtol=0)

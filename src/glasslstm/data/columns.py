@@ -20,6 +20,7 @@ __all__ = [
     "odd_text",
     "to_array",
     "to_codes",
+    "to_integers",
     "to_numpy",
     "to_ranks",
 ]
@@ -30,6 +31,13 @@ def to_array(column: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column.combine_chunks()
+
+
+def to_integers(column: pa.Array) -> pa.Array:
+    """Return text as integers where that loses nothing: where each is written as Python writes it."""
+    if is_text(column.type) and pc.all(pc.match_substring_regex(column, _INTEGER)).as_py():
+        return column.cast(pa.int64())
+    return column
 
 
 def to_codes(column: pa.Array) -> NDArray[np.integer]:
@@ -100,6 +108,7 @@ def describe(kind: pa.DataType) -> str:
     return "dates or times" if _is_date(kind) else f"values of the type {kind}"
 
 
+_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # any of 18 digits fits into 64 bits
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 

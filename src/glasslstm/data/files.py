@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from narwhals.typing import IntoDataFrame
 from numpy.typing import NDArray
 
 from glasslstm._files import check_writable, written_whole
-from glasslstm.data.columns import to_array
+from glasslstm.data.columns import to_array, to_integers
 from glasslstm.errors import ArgumentTypeError, DataError
 
 __all__ = ["TableSource", "check_table_path", "open_table", "select_columns", "write_table"]
@@ -25,11 +25,14 @@ TableSource: TypeAlias = "str | os.PathLike[str] | IntoDataFrame"
 """A path to a CSV or Parquet file, or a dataframe of pandas, polars or pyarrow."""
 
 
-def open_table(source: TableSource) -> tuple[nw.DataFrame[Any], str]:
-    """Return the table in `source` as a narwhals frame, and its name for messages."""
+def open_table(source: TableSource, *, keys: Collection[str]) -> tuple[nw.DataFrame[Any], str]:
+    """Return the table in `source` as a narwhals frame, and its name for messages.
+
+    In a CSV file, which has no types, the columns `keys` are text or integers: see :func:`read_series`.
+    """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _to_narwhals(_read(path), str(path)), str(path)
+        return _to_narwhals(_read(path, keys), str(path)), str(path)
     return _to_narwhals(source, "the table"), "the table"
 
 
@@ -49,12 +52,30 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, NDArray[Any]
 
     An existing file is replaced, and a missing folder is made.
 
+    Parameters
+    ----------
+    path
+        The file to write; its suffix is the format: .csv, .parquet or .pq.
+    columns
+        The name of each column, and its values, (N,).
+
     Raises
     ------
     DataError
         If the suffix is none of .csv, .parquet and .pq.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> path = Path(tempfile.mkdtemp()) / "new" / "table.csv"
+    >>> write_table(path, {"id": np.array(["a", "b"]), "x": np.array([1, 2])})
+    >>> print(path.read_text())
+    "id","x"
+    "a",1
+    "b",2
+    <BLANKLINE>
     """
     path = Path(path)
     write = _format_of(path).write
@@ -75,16 +96,24 @@ def check_table_path(path: str | os.PathLike[str]) -> None:
 @dataclass(frozen=True)
 class _Format:
     name: str
-    read: Callable[[pa.NativeFile], pa.Table]
+    read: Callable[[pa.NativeFile, Collection[str]], pa.Table]
     write: Callable[[pa.Table, Any], None]
 
 
-def _read_csv(file: pa.NativeFile) -> pa.Table:
-    # Without newlines_in_values, whether a quoted line break is an error depends on where a block ends.
-    return pa_csv.read_csv(file, parse_options=pa_csv.ParseOptions(newlines_in_values=True))
+def _read_csv(file: pa.NativeFile, keys: Collection[str]) -> pa.Table:
+    table = pa_csv.read_csv(
+        file,
+        # Without this, whether a quoted line break is an error depends on where a block ends.
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        # A guess would merge what differs: "07" and "7", long digits as floats, the label "NA" as no value.
+        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.string())),
+    )
+    columns = zip(table.column_names, table.columns, strict=True)
+    arrays = [to_integers(column) if name in keys else column for name, column in columns]
+    return pa.table(arrays, names=table.column_names)
 
 
-def _read_parquet(file: pa.NativeFile) -> pa.Table:
+def _read_parquet(file: pa.NativeFile, _: Collection[str]) -> pa.Table:
     return pa_parquet.ParquetFile(file).read()
 
 
@@ -100,7 +129,7 @@ def _format_of(path: Path) -> _Format:
         raise DataError(f"{path}: expected a name that ends in .csv, .parquet or .pq") from None
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, keys: Collection[str]) -> pa.Table:
     if not path.exists():
         raise DataError(f"{path}: there is no such file; expected a table as .csv, .parquet or .pq")
     if path.is_dir():
@@ -110,7 +139,7 @@ def _read(path: Path) -> pa.Table:
     # Python's that aborts the interpreter at exit. Damage can come as an OSError too.
     with pa.OSFile(str(path)) as file:
         try:
-            table = form.read(file)
+            table = form.read(file, keys)
             table.column_names  # noqa: B018 - decodes the names
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read as {form.name}: {_one_line(error)}") from error

@@ -38,6 +38,11 @@ def load_japanese_vowels(split: Literal["train", "test"]) -> tuple[list[NDArray[
     y
         The speakers, ``"1"`` to ``"9"``, (N,).
 
+    Raises
+    ------
+    ArgumentError
+        If `split` is something else.
+
     References
     ----------
     M. Kudo, J. Toyama and M. Shimbo (1999), "Multidimensional curve classification using passing-through

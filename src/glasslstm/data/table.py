@@ -33,6 +33,14 @@ class SeriesTable:
         The label of each series in the type that the table has, (N,), or ``None`` without a target.
     channels
         The names of the F channels.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> table = pa.table({"run": ["a", "a", "b"], "t": [0, 1, 0], "x": [1.0, 2.0, 3.0]})
+    >>> series = read_series(table, id="run", time="t")
+    >>> len(series), series.ids.tolist(), [len(x) for x in series.X]
+    (2, ['a', 'b'], [2, 1])
     """
 
     ids: NDArray[Any]
@@ -45,7 +53,13 @@ class SeriesTable:
 
     @property
     def labels(self) -> NDArray[Any]:
-        """What `y` has, for a table that was read with a target."""
+        """What `y` has, for a table that was read with a target.
+
+        Raises
+        ------
+        DataError
+            If the table was read without a target.
+        """
         if self.y is None:
             raise DataError("the table was read without labels; name the column that has them with target=")
         return self.y
@@ -63,6 +77,12 @@ def read_series(
     """Read a long table: one row is one step of one series.
 
     The rows of a series need not stand together.
+
+    Ids and labels keep the type that a Parquet file or a dataframe gives them. A CSV file has no types: there
+    they are integers if every value in the column is written as one, without a leading zero or a plus, with
+    at most 18 digits; otherwise they are text as it stands, also ``1.0``, ``true``, ``nan`` and ``NA``. Only an
+    empty field is a missing one. The other columns of a CSV file are numbers, dates or times if all of
+    their values are.
 
     Parameters
     ----------
@@ -97,8 +117,8 @@ def read_series(
     array([[1.],
            [2.]])
     """
-    frame, where = open_table(source)
     roles = {"id": id, "time": time} | ({} if target is None else {"target": target})
+    frame, where = open_table(source, keys=[name for role, name in roles.items() if role != "time"])
     names = _choose_channels(frame.columns, roles, channels, where)
     rows = _Rows(where, id, time, select_columns(frame, [*roles.values(), *names], where))
     _check_keys(rows, roles)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from glasslstm._extras import require
 from glasslstm.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
     ArgumentError
         For a device that is not there, and for a precision that it does not have.
     """
+    require("lightning_fabric", extra="train")
     from lightning_fabric import Fabric  # noqa: PLC0415 - takes a second, and only training needs it
 
     kind, _, index = str(device).partition(":")

@@ -17,7 +17,8 @@ __all__ = ["check_bools", "check_dropout", "check_proj_size", "check_sizes", "pa
 def check_sizes(**sizes: int) -> None:
     """Refuse a size that is no integer, or not above zero."""
     for name, value in sizes.items():
-        if not isinstance(value, int):
+        # Of these, torch takes numpy's integers for num_layers alone.
+        if not isinstance(value, numbers.Integral if name == "num_layers" else int):
             raise ArgumentTypeError(f"{name}: expected an int, got {value!r} ({type(value).__name__})")
         if value <= 0:
             raise ArgumentError(f"{name}: expected 1 or more, got {value}")
@@ -45,7 +46,7 @@ def check_dropout(dropout: float, num_layers: int) -> None:
 
 def check_proj_size(proj_size: int, hidden_size: int) -> None:
     """Refuse a projection that does not make h smaller."""
-    if not isinstance(proj_size, int):
+    if not isinstance(proj_size, numbers.Integral):
         raise ArgumentTypeError(f"proj_size: expected an int, got {proj_size!r} ({type(proj_size).__name__})")
     if not 0 <= proj_size < hidden_size:
         raise ArgumentError(

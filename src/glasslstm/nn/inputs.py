@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from glasslstm.errors import ArgumentError, ArgumentTypeError, ShapeError
+from glasslstm.ops.dispatch import transforms_active
 
 __all__ = ["Batch", "Layout", "canonical", "check_dtype", "check_state", "check_step"]
 
@@ -84,6 +85,10 @@ def canonical(
         if lengths is not None:
             raise ArgumentError("lengths: a PackedSequence has its own; leave lengths out")
         _check_features(value.data, input_size)
+        if value.data.dim() != 2:
+            raise ShapeError(
+                f"input: expected a PackedSequence of sequences of vectors, got data of shape {tuple(value.data.shape)}"
+            )
         x, host_lengths = pad_packed_sequence(value)
         return Batch(x, host_lengths.to(x.device), Layout(packed=value))
     if not isinstance(value, Tensor):
@@ -123,8 +128,8 @@ def check_dtype(x: Tensor, weight: Tensor) -> None:
     """Refuse an input of another type or on another device than the weights."""
     if x.dtype != weight.dtype:
         raise ArgumentError(
-            f"input: its dtype {x.dtype} differs from the weights' {weight.dtype}; "
-            f"call input.to({weight.dtype}) or module.to({x.dtype})"
+            f"input: its dtype {x.dtype} differs from the weights' {weight.dtype}; call input.to({weight.dtype})"
+            + (f" or module.to({x.dtype})" if x.dtype.is_floating_point else "")
         )
     _check_device("input", x, weight)
 
@@ -138,7 +143,7 @@ def check_state(
     if state.dim() != len(expected):
         raise ShapeError(
             f"hx: expected {name} with {len(expected)} dimensions, {expected}, to go with an input of "
-            f"{x.dim()} dimensions; got {state.dim()}, {tuple(state.shape)}"
+            f"{len(expected)} dimensions; got {state.dim()}, {tuple(state.shape)}"
         )
     if tuple(state.shape) != expected:
         raise ShapeError(f"hx: expected {name} of size {expected}, got {tuple(state.shape)}")
@@ -174,8 +179,8 @@ def _check_lengths(lengths: Tensor | Sequence[int], x: Tensor) -> Tensor:
         raise ArgumentError(
             f"lengths: expected one for each of the {batch} sequences, got shape {tuple(found.shape)}"
         )
-    found = found.to(device=x.device, dtype=torch.int64)
-    if not torch.compiler.is_compiling():  # there the values are not known yet
+    found = found.to(device=x.device, dtype=torch.int64, copy=True)  # the backward pass reads them too
+    if not (torch.compiler.is_compiling() or transforms_active()):  # there the values are not known
         wrong = ((found < 0) | (found > time)).nonzero()
         if len(wrong):
             first = int(wrong[0])

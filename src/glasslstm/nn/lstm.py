@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from glasslstm.errors import ArgumentError, ArgumentTypeError
+from glasslstm.errors import ArgumentError, ArgumentTypeError, ShapeError
 from glasslstm.nn import inputs
 from glasslstm.nn.arguments import (
     check_bools,
@@ -86,6 +86,9 @@ class LSTM(nn.Module):
     >>> trace[0, 0].forget_gate.shape
     torch.Size([15, 3, 20])
     """
+
+    mode = "LSTM"
+    """As in torch's recurrent modules."""
 
     def __init__(
         self,
@@ -243,7 +246,8 @@ class LSTM(nn.Module):
 
     def flatten_parameters(self) -> None:
         """Lay the weights out as cuDNN wants them; nothing to do elsewhere."""
-        if next(self.parameters()).is_cuda:
+        first = next(self.parameters(), None)
+        if first is not None and first.is_cuda:
             delegate.flatten_for_cudnn(self._weights(), self.input_size, self.bidirectional)
 
     @property
@@ -431,6 +435,10 @@ class LSTMCell(nn.Module):
     ) -> list[Tensor]:
         states = []
         for name, state in zip(("h", "c"), _pair(hx), strict=True):
+            if isinstance(state, Tensor) and state.dim() > 2:
+                raise ArgumentError(
+                    f"hx: expected {name} with 1 or 2 dimensions, got {state.dim()}, {tuple(state.shape)}"
+                )
             if state is not None:
                 inputs.check_state(name, state, shape, x, any_dtype=any_dtype)
             states.append(x.new_zeros(shape) if state is None else state)
@@ -449,7 +457,8 @@ def _pair(hx: Sequence[Tensor] | None) -> tuple[Tensor | None, Tensor | None]:
             f"hx: expected a tuple or list of two tensors, (h, c), got {type(hx).__name__}"
         )
     if len(hx) != 2:
-        raise ArgumentError(f"hx: expected two tensors, (h, c), got {len(hx)}")
+        error = ArgumentError if len(hx) < 2 else ShapeError  # as torch does
+        raise error(f"hx: expected two tensors, (h, c), got {len(hx)}")
     return hx[0], hx[1]
 
 

@@ -18,7 +18,7 @@ QUANTITIES = ("input_gate", "forget_gate", "candidate", "output_gate", "cell", "
 """The names of the six recorded quantities, in the order in which the equations produce them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GateTrace:
     """What one layer did in one direction.
 
@@ -55,17 +55,19 @@ class GateTrace:
     output_gate: Tensor
     cell: Tensor
     hidden: Tensor
-    gradients: StateGradients = field(default_factory=StateGradients, repr=False)
+    gradients: StateGradients | None = field(default=None, repr=False)
 
     @property
     def cell_grad(self) -> Tensor | None:
         """dL/dc_t, through every path, after a backward pass through a traced LSTM; else ``None``."""
-        return None if self.gradients.cell is None else self.gradients.cell.view(self.cell.shape)
+        grad = None if self.gradients is None else self.gradients.cell
+        return None if grad is None else grad.view(self.cell.shape)
 
     @property
     def hidden_grad(self) -> Tensor | None:
         """dL/dh_t, through every path, after a backward pass through a traced LSTM; else ``None``."""
-        return None if self.gradients.hidden is None else self.gradients.hidden.view(self.hidden.shape)
+        grad = None if self.gradients is None else self.gradients.hidden
+        return None if grad is None else grad.view(self.hidden.shape)
 
     def numpy(self) -> dict[str, NDArray[np.floating]]:
         """Return the six quantities by name as numpy arrays, detached and on the CPU."""

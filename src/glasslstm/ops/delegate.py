@@ -46,7 +46,9 @@ def stack(
     # A packed sequence cannot hold an empty one: its output is zero, and its states stay as they are.
     output = x.new_zeros(x.size(0), x.size(1), directions * h_0.size(2))
     if not len(some):
-        return output, h_0.clone(), c_0.clone()
+        # Nothing depends on the input or the weights, and yet a backward pass must find them: with gradients zero.
+        link = x[:0].sum() + sum(w[:0].sum() for w in settings[0])
+        return output + link, h_0 + link, c_0 + link
     here = some.to(x.device)
     states = (h_0.index_select(1, here), c_0.index_select(1, here))
     found, h_n, c_n = _packed(x.index_select(1, here), *states, on_host[some], settings)

@@ -13,7 +13,16 @@ from torch.autograd import forward_ad
 
 from glasslstm.errors import ArgumentError, KernelError
 
-__all__ = ["KERNELS", "Choice", "Work", "choose", "differentiable_code_needed", "explain", "use_kernel"]
+__all__ = [
+    "KERNELS",
+    "Choice",
+    "Work",
+    "choose",
+    "differentiable_code_needed",
+    "explain",
+    "transforms_active",
+    "use_kernel",
+]
 
 KERNELS = {
     "torch": "torch's own LSTM (oneDNN or plain ATen on the CPU, cuDNN on CUDA), all layers in one call",
@@ -41,6 +50,8 @@ class Work:
     """Inside a ``torch.func`` transform or forward-mode differentiation."""
     compiled: bool = False
     """Inside ``torch.compile`` or ``torch.export``."""
+    complex: bool = False
+    """The numbers are complex."""
 
 
 class Choice(NamedTuple):
@@ -60,14 +71,15 @@ class _Rule(NamedTuple):
 _LOOP_PAYS = 2048
 _RULES = (
     _Rule(
-        "plain",
-        lambda work: work.compiled,
-        "torch.compile and torch.export cannot look into torch's own LSTM; ours is an operator to them",
-    ),
-    _Rule(
         "equations",
         lambda work: work.transform,
         "torch.func transforms and forward-mode differentiation need code that torch can differentiate",
+    ),
+    _Rule("equations", lambda work: work.complex and work.gates, "the time loop knows real numbers alone"),
+    _Rule(
+        "plain",
+        lambda work: work.compiled,
+        "torch.compile and torch.export cannot look into torch's own LSTM; ours is an operator to them",
     ),
     _Rule("plain", lambda work: work.gates, "torch's own LSTM does not hand out its gates"),
     _Rule(
@@ -83,6 +95,7 @@ _LIMITS = (
     _Rule("torch", lambda work: work.compiled, "torch.compile and torch.export cannot look into it"),
     _Rule("torch", lambda work: work.transform, "it has no rule for torch.func transforms"),
     _Rule("plain", lambda work: work.transform, "it has no rule for torch.func transforms"),
+    _Rule("plain", lambda work: work.complex, "it knows real numbers alone"),
 )
 
 
@@ -140,17 +153,26 @@ def use_kernel(name: str) -> Iterator[None]:
     True
     """
     global _asked  # noqa: PLW0603 - a process has one setting, as with the flags of torch.backends
-    before, _asked = _asked, _known(name, "use_kernel")
+    entry = [_known(name, "use_kernel")]
+    _active.append(entry)
+    _asked = name
     try:
         yield
     finally:
-        _asked = before
+        # By identity, because the contexts of two threads may end in any order.
+        _active[:] = [other for other in _active if other is not entry]
+        _asked = _active[-1][0]
 
 
 def differentiable_code_needed() -> bool:
     """Tell whether a ``torch.func`` transform or forward-mode differentiation is going on."""
-    # Both flags are private to torch; torch.autograd.Function.apply reads the first for the same purpose.
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return transforms_active() or forward_ad._current_level >= 0
+
+
+def transforms_active() -> bool:
+    """Tell whether a ``torch.func`` transform is going on."""
+    # Private to torch; torch.autograd.Function.apply reads it for the same purpose.
+    return torch._C._are_functorch_transforms_active()
 
 
 def explain() -> list[tuple[str, str, Choice]]:
@@ -193,4 +215,5 @@ def _known(name: str, where: str) -> str:
     return name
 
 
-_asked = os.environ.get("GLASSLSTM_KERNEL", "auto")
+_asked = os.environ.get("GLASSLSTM_KERNEL") or "auto"
+_active = [[_asked]]

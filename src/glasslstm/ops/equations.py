@@ -19,6 +19,7 @@ scale acoustic modeling", Interspeech.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -100,6 +101,7 @@ def sequence(
     weight_hr: Tensor | None = None,
     lengths: Tensor | None = None,
     reverse: bool = False,
+    on_step: Callable[[int, Step], None] = lambda *_: None,
 ) -> tuple[Step, Tensor, Tensor]:
     """Apply the six equations to every step of a batch of sequences.
 
@@ -115,6 +117,8 @@ def sequence(
         Valid steps of each sequence, (B,), each 0 to T; ``None``: all have T.
     reverse
         Read from each sequence's last valid step to its first.
+    on_step
+        Called with t and the quantities of each step before they are used.
 
     Returns
     -------
@@ -139,11 +143,13 @@ def sequence(
     for t in reversed(range(time)) if reverse else range(time):
         if lengths is None:
             steps[t] = now = step(x[t], h, c, weights, weight_hr)
+            on_step(t, now)
             h, c = now.hidden, now.cell
         else:
             valid = (lengths > t).unsqueeze(-1)
             # The padding is replaced before it is used: a NaN there would reach the gradients.
             now = step(torch.where(valid, x[t], 0.0), h, c, weights, weight_hr)
+            on_step(t, now)
             h, c = torch.where(valid, now.hidden, h), torch.where(valid, now.cell, c)
             steps[t] = Step(*(torch.where(valid, quantity, 0.0) for quantity in now))
     return Step(*map(torch.stack, zip(*(s for s in steps if s is not None), strict=True))), h, c
@@ -217,7 +223,7 @@ def split_weights(weights: GateWeights, proj_size: int = 0) -> tuple[Tensor, Ten
     Raises
     ------
     ShapeError
-        Where the four weights or biases differ in shape, or are too narrow for h.
+        Where the four weights or biases differ in shape, or are too narrow for h; or `proj_size` is negative.
 
     Examples
     --------
@@ -228,6 +234,8 @@ def split_weights(weights: GateWeights, proj_size: int = 0) -> tuple[Tensor, Ten
     True
     """
     hidden = weights.W_f.size(0)
+    if proj_size < 0:
+        raise ShapeError(f"proj_size: expected 0 (no projection) or more, got {proj_size}")
     columns = proj_size or hidden
     for name, tensor in weights._asdict().items():
         expected = weights.W_f.shape if name.startswith("W") else (hidden,)

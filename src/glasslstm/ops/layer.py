@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -90,11 +91,13 @@ def layer(
     bias = w.bias_ih if w.bias_ih is None or w.bias_hh is None else w.bias_ih + w.bias_hh
     states = (x.to(wide), h_0.to(wide), c_0.to(wide))
     arguments = (*states, w.weight_ih, w.weight_hh, bias, w.weight_hr, lengths, reverse)
-    run = _equations if kernel == "equations" else torch.ops.glasslstm.layer
-    result = Result(*run(*arguments))
-    if state_gradients is not None and result.output.grad_fn is not None:
-        # The node of the operator in the graph is the context that its backward function will see.
-        result.output.grad_fn.state_gradients = state_gradients  # type: ignore[attr-defined]
+    if kernel == "equations":
+        result = _equations(*arguments, state_gradients)
+    else:
+        result = Result(*torch.ops.glasslstm.layer(*arguments))
+        if state_gradients is not None and result.output.grad_fn is not None:
+            # The node of the operator in the graph is the context that its backward function will see.
+            result.output.grad_fn.state_gradients = state_gradients  # type: ignore[attr-defined]
     return Result(*(tensor.to(dtype) for tensor in result))
 
 
@@ -108,11 +111,26 @@ def _equations(
     weight_hr: Tensor | None,
     lengths: Tensor | None,
     reverse: bool,
+    state_gradients: StateGradients | None = None,
 ) -> Result:
+    def on_step(t: int, now: equations.Step) -> None:
+        for name in ("cell", "hidden"):
+            state: Tensor = getattr(now, name)
+            if state_gradients is not None and state.requires_grad:
+                state.register_hook(partial(_keep_gradient, state_gradients, name, t, len(x)))
+
     weights = equations.concatenate_weights(weight_ih, weight_hh, bias)
-    steps, h_n, c_n = equations.sequence(x, h_0, c_0, weights, weight_hr, lengths, reverse)
+    steps, h_n, c_n = equations.sequence(x, h_0, c_0, weights, weight_hr, lengths, reverse, on_step)
     gates = torch.cat([steps.input_gate, steps.forget_gate, steps.candidate, steps.output_gate], dim=-1)
     return Result(steps.hidden, h_n, c_n, gates, steps.cell)
+
+
+def _keep_gradient(kept: StateGradients, name: str, t: int, time: int, grad: Tensor | None) -> None:
+    if grad is None:  # the loss does not depend on it
+        return
+    if getattr(kept, name) is None:
+        setattr(kept, name, grad.new_zeros(time, *grad.shape))
+    getattr(kept, name)[t] = grad.detach()
 
 
 torch.library.define(
@@ -170,7 +188,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     *inputs, output, gates, cell = ctx.saved_tensors
     if torch.is_grad_enabled():  # under create_graph: the gradient must itself be differentiable
-        return *_differentiable_backward(grads, inputs, ctx.reverse, ctx.needs_input_grad), None
+        kept = getattr(ctx, "state_gradients", None)
+        return *_differentiable_backward(grads, inputs, ctx.reverse, ctx.needs_input_grad, kept), None
     x, h_0, c_0, weight_ih, weight_hh, _, weight_hr, lengths = inputs
     saved = (x, h_0, c_0, weight_ih, weight_hh, weight_hr, lengths, ctx.reverse, output, gates, cell)
     found = Gradients(*torch.ops.glasslstm.layer_backward(*grads, *saved))
@@ -185,17 +204,24 @@ torch.library.register_autograd("glasslstm::layer", _backward, setup_context=_se
 
 
 def _differentiable_backward(
-    grads: tuple[Tensor | None, ...], inputs: list[Tensor | None], reverse: bool, needed: tuple[bool, ...]
+    grads: tuple[Tensor | None, ...],
+    inputs: list[Tensor | None],
+    reverse: bool,
+    needed: tuple[bool, ...],
+    kept: StateGradients | None,
 ) -> list[Tensor | None]:
     """Return the gradients of `inputs` as a graph, by going through the equations once more."""
     # Views, so that an input that was computed from another one counts for itself alone.
     views = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     wanted = [view for view, need in zip(views, needed, strict=False) if need and view is not None]
+    results = _equations(*views, reverse, kept)  # type: ignore[arg-type, call-arg]
     pairs = [
         (result, grad)
-        for result, grad in zip(_equations(*views, reverse), grads, strict=True)  # type: ignore[arg-type, call-arg]
-        if grad is not None
+        for result, grad in zip(results, grads, strict=True)
+        if grad is not None and result.requires_grad
     ]
+    if not pairs:
+        return [None] * len(inputs)
     outputs, grad_outputs = zip(*pairs, strict=True)
     found = iter(torch.autograd.grad(outputs, wanted, grad_outputs, create_graph=True, allow_unused=True))
     return [next(found) if need else None for _, need in zip(inputs, needed, strict=False)]

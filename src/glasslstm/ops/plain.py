@@ -75,7 +75,7 @@ def forward(
 ) -> Result:
     """Run the layer; shapes as in :func:`glasslstm.ops.equations.sequence`, weights as PyTorch's."""
     rows = Rows(x.size(0), x.size(1), lengths)
-    x_rows, h, c = rows.gather(x), rows.sort(h_0).clone(), rows.sort(c_0).clone()
+    x_rows, h, c = rows.gather(x), _copy(rows.sort(h_0)), _copy(rows.sort(c_0))
     gates = x_rows @ weight_ih.T if bias is None else torch.addmm(bias, x_rows, weight_ih.T)
     H = weight_hh.size(0) // 4
     cell, hidden = gates.new_empty(len(x_rows), H), gates.new_empty(len(x_rows), h.size(1))
@@ -135,8 +135,8 @@ def backward(
     from_gates = None if grad.gates is None else rows.gather(grad.gates) * slopes
     d_hidden = torch.zeros_like(hidden) if grad.output is None else rows.gather(grad.output).clone()
     d_cell = torch.zeros_like(c) if grad.cell is None else rows.gather(grad.cell).clone()
-    dh = torch.zeros_like(h_0) if grad.h_n is None else rows.sort(grad.h_n).clone()
-    dc = torch.zeros_like(c_0) if grad.c_n is None else rows.sort(grad.c_n).clone()
+    dh = h_0.new_zeros(h_0.shape) if grad.h_n is None else _copy(rows.sort(grad.h_n))
+    dc = c_0.new_zeros(c_0.shape) if grad.c_n is None else _copy(rows.sort(grad.c_n))
     H = c.size(1)
     for n, block in rows.steps(not reverse):
         dh_t = d_hidden[block].add_(dh[:n])
@@ -160,6 +160,10 @@ def backward(
         cell=rows.scatter(d_cell),
         hidden=rows.scatter(d_hidden),
     )
+
+
+def _copy(state: Tensor) -> Tensor:
+    return state.clone(memory_format=torch.contiguous_format)
 
 
 class Rows:

@@ -71,12 +71,13 @@ def stack(
         gradient=gradient,
         states=0 if compiled else c_0[0].numel(),
         compiled=compiled,
-        transform=not compiled and differentiable_code_needed(),
+        complex=x.is_complex(),
+        transform=differentiable_code_needed(),
     )
     kernel = choose(work).kernel
     if kernel == "torch":
         # cuDNN keeps what a backward pass needs only when told that it trains, in eval() too.
-        train = gradient or dropout > 0
+        train = dropout > 0 or (gradient and x.device.type != "cpu")
         found = delegate.stack(
             x, h_0, c_0, weights, lengths=lengths, directions=directions, dropout=dropout, train=train
         )
@@ -114,7 +115,8 @@ def _layer_by_layer(
             )
             outputs.append(result.output)
             found.append((result, gradients))
-        x = outputs[0] if directions == 1 else torch.cat(outputs, dim=-1)
+        # Copied where nothing is joined: the trace keeps the original, and the caller may change the output.
+        x = outputs[0].clone() if directions == 1 else torch.cat(outputs, dim=-1)
     h_n = torch.stack([result.h_n for result, _ in found])
     c_n = torch.stack([result.c_n for result, _ in found])
     return StackResult(x, h_n, c_n, found if gates else [])
