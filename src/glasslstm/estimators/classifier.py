@@ -421,7 +421,7 @@ def _split(labels: NDArray[np.int64], fraction: float, seed: int) -> list[NDArra
     parts: list[NDArray[np.int64]] = train_test_split(
         np.arange(n), test_size=wanted, stratify=labels, random_state=seed
     )
-    for rare in np.flatnonzero(np.bincount(labels) * min(fraction, 1 - fraction) < 1):
+    for rare in range(k):  # too rare, that is, for its share to come to one
         for lacks, has in ((0, 1), (1, 0)):
             if rare not in labels[parts[lacks]]:
                 row = parts[has][labels[parts[has]] == rare][0]
