@@ -3,18 +3,22 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test lint bench defaults accuracy format clean
+.PHONY: help setup demo test lint sanitize wheel bench defaults accuracy format clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 setup: $(READY)  ## a virtual environment with everything in it
 
-# Made anew when the dependencies change, and only then.
-$(READY): pyproject.toml constraints.txt
+# Made anew when the dependencies or the native sources change, and only then. The tools of the build stand in the
+# environment too, in the versions of constraints.txt, and build/module is kept: a change compiles what it touches.
+$(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/glasslstm/csrc/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	$(INSTALL) scikit-build-core nanobind cmake ninja
+	SKBUILD_BUILD_DIR=build/module $(INSTALL) --no-build-isolation --editable '.[all,dev]'
+	@$(BIN)/python -c 'import glasslstm._native' 2>/dev/null || echo 'The native kernels are not there: see CONTRIBUTING.md, "Build".'
 	touch $@
 
 demo: $(READY)   ## train on real data; results in runs/demo/
@@ -29,8 +33,20 @@ lint: $(READY)   ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(READY)  ## our layer against torch.nn.LSTM, side by side
-	$(BIN)/python benchmarks/layer.py
+sanitize: sanitize-plain sanitize-address sanitize-thread ## the tests of the native core, without and with the sanitizers
+
+sanitize-%: $(READY)
+	$(BIN)/cmake -S . -B build/$@ -DGLASSLSTM_CHECK=$*
+	$(BIN)/cmake --build build/$@ --parallel
+	$(BIN)/ctest --test-dir build/$@ --output-on-failure
+
+wheel: $(READY)  ## a wheel for this Python and every processor of this kind, in dist/
+	rm -rf build/wheel
+	GLASSLSTM_REQUIRE_NATIVE=1 $(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
+	$(BIN)/auditwheel repair --patcher none --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl
+
+bench: $(READY)  ## our layer against torch.nn.LSTM and others, all works and shapes (half an hour)
+	$(BIN)/glasslstm bench --work all
 
 defaults: $(READY) ## the cross-validation behind the classifier's defaults (an hour)
 	$(BIN)/python benchmarks/defaults.py

@@ -21,8 +21,9 @@ from glasslstm.__main__ import main
 from glasslstm._console import printable
 from glasslstm.data import read_series
 from glasslstm.estimators.classifier import LSTMClassifier
+from glasslstm.ops import cpu
 
-COMMANDS = ("demo", "train", "predict", "evaluate", "info", "doctor")
+COMMANDS = ("demo", "train", "predict", "evaluate", "info", "doctor", "bench")
 COLUMNS = ("--target", "label", "--id", "series", "--time", "t")
 SMALL = ("--max-epochs", "2", "--hidden-size", "4", "--no-refit", "--seed", "0", "--quiet")
 LABELS = ("[red]up[/red]", "do\x1bwn")
@@ -270,7 +271,10 @@ def test_doctor_says_what_runs_here() -> None:
     assert found["machine"]["cores"] >= 1
     assert found["extras"]["report"].keys() == {"plotly"}
     rows = {(row["device"], row["work"]): row for row in found["kernels"]}
-    assert rows["cpu", "with all gates"]["kernel"] == "plain"
+    assert rows["cpu", "with all gates"]["kernel"] == ("plain" if cpu.NATIVE is None else "native")
+    assert rows["cpu", "torch.func transforms"]["kernel"] == "equations"
+    native = found["machine"]["native_kernels"]
+    assert native.startswith("not built") if cpu.NATIVE is None else native in cpu.NATIVE.instruction_sets()
     plain = run("doctor").stdout
     for row in found["kernels"]:
         assert row["reason"] in plain

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from glasslstm.estimators import LSTMClassifier
     from glasslstm.modelfile import load
     from glasslstm.nn.lstm import LSTM, LSTMCell
+    from glasslstm.nn.stream import Stream
     from glasslstm.nn.trace import GateTrace, Trace
     from glasslstm.ops.dispatch import use_kernel
     from glasslstm.ops.equations import GateWeights, concatenate_weights, split_weights
@@ -19,6 +20,7 @@ __all__ = [
     "GateWeights",
     "LSTMCell",
     "LSTMClassifier",
+    "Stream",
     "Trace",
     "__version__",
     "concatenate_weights",
@@ -35,6 +37,7 @@ _MODULES = {
     "GateWeights": "glasslstm.ops.equations",
     "LSTMCell": "glasslstm.nn.lstm",
     "LSTMClassifier": "glasslstm.estimators",
+    "Stream": "glasslstm.nn.stream",
     "Trace": "glasslstm.nn.trace",
     "concatenate_weights": "glasslstm.ops.equations",
     "load": "glasslstm.modelfile",

@@ -10,7 +10,8 @@ import torch
 
 from glasslstm._extras import installed_extras, installed_version
 from glasslstm._version import __version__
-from glasslstm.ops.dispatch import explain
+from glasslstm.ops import cpu
+from glasslstm.ops.dispatch import NOT_BUILT, explain
 
 __all__ = ["facts", "versions"]
 
@@ -29,6 +30,9 @@ def facts() -> dict[str, Any]:
             "system": platform.platform(),
             "processor": platform.machine(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "native_kernels": f"not built: {NOT_BUILT}"
+            if cpu.NATIVE is None
+            else cpu.NATIVE.instruction_set(),
             "cores": _usable_cores(),
             "threads": torch.get_num_threads(),
             "accelerator": _accelerator(),

@@ -40,9 +40,10 @@ def test_signatures_are_torchs(kind: str) -> None:
     ours = inspect.signature(getattr(gl, kind)).parameters
     if kind == "LSTM":
         names = (
-            "input_size hidden_size num_layers bias batch_first dropout bidirectional proj_size device dtype"
+            "input_size hidden_size num_layers bias batch_first dropout bidirectional proj_size device dtype "
+            "recompute"
         )
-        defaults = [inspect.Parameter.empty] * 2 + [1, True, False, 0.0, False, 0, None, None]
+        defaults = [inspect.Parameter.empty] * 2 + [1, True, False, 0.0, False, 0, None, None, False]
     else:
         names, defaults = (
             "input_size hidden_size bias device dtype",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,10 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 import glasslstm as gl
+from glasslstm.ops import cpu, dispatch, stack
+from glasslstm.ops.dispatch import Work
 
+built = pytest.mark.skipif(cpu.NATIVE is None, reason="the native kernels were not compiled at installation")
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning"),
@@ -112,6 +118,24 @@ def test_dropout_compiles_and_drops() -> None:
         torch.testing.assert_close(compiled(x)[0], lstm(x)[0], atol=1e-6, rtol=0)
 
 
+def test_the_whole_graph_compiles_where_nothing_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning that says so, too."""
+    monkeypatch.setattr(stack, "Work", partial(Work, built=False))
+    monkeypatch.setattr(dispatch, "_warned", False)
+    module, x = Tensors(_lstm()), torch.randn(5, 2, 3, dtype=torch.float64)
+    _same(_compile(module), module, x, torch.tensor([5, 2]))
+
+
+def test_without_a_gradient_nothing_is_kept_and_all_is_the_same() -> None:
+    module, x = Tensors(_lstm()), torch.randn(5, 2, 3, dtype=torch.float64)
+    compiled = _compile(module)
+    for grad in (False, True, False):
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(compiled(x), module(x), atol=1e-12, rtol=0)
+    compiled(x)[0].sum().backward()  # with gradients again, after a graph that keeps nothing
+    assert module.lstm.weight_hh_l0.grad.abs().max() > 0
+
+
 def test_autocast_compiles() -> None:
     lstm, x = gl.LSTM(3, 4, 2), torch.randn(5, 2, 3)
 
@@ -150,7 +174,7 @@ def test_transforms_compile(transform: Callable[..., Any]) -> None:
 
 def test_every_kernel_that_can_be_compiled_is() -> None:
     module, x = Tensors(_lstm()), torch.randn(3, 2, 3, dtype=torch.float64)
-    for name in ("plain", "equations"):
+    for name in ("plain", "equations", *(["native"] if cpu.NATIVE else [])):
         torch._dynamo.reset()
         with gl.use_kernel(name):
             _same(_compile(module), module, x)
@@ -226,6 +250,54 @@ def test_an_exported_program_trains() -> None:
     before.backward()
     optimiser.step()
     assert exported(z)[0].pow(2).sum() < before
+
+
+@pytest.mark.parametrize("name", [pytest.param("native", marks=built), "plain"])
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen weights", "no_grad"])
+def test_what_was_exported_without_a_gradient_may_need_one_later(frozen: bool, name: str) -> None:
+    """Of the input of a frozen model, say, for saliency."""
+    module, x = Tensors(_lstm().requires_grad_(not frozen)), torch.randn(5, 2, 3, dtype=torch.float64)
+    with gl.use_kernel(name), torch.set_grad_enabled(frozen):
+        exported = export(module, (x,)).module()
+    x.requires_grad_()
+    found, expected = (torch.autograd.grad(run(x)[0].pow(2).sum(), x)[0] for run in (exported, module))
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+def test_a_native_program_runs_where_nothing_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Tensors(_lstm())
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    exported = export(module, (x,)).module()
+    expected = module(x)
+    monkeypatch.setattr(cpu, "NATIVE", None)
+    torch.testing.assert_close(exported(x), expected, atol=1e-12, rtol=0)
+    exported(x)[0].sum().backward()
+
+
+WRONG_LENGTHS = """
+import sys, torch, glasslstm as gl
+class Ragged(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = gl.LSTM(3, 4)
+    def forward(self, x, lengths):
+        return self.lstm(x, lengths=lengths)[0]
+x = torch.randn(5, 3, 3)
+program = torch.export.export(Ragged(), (x, torch.tensor([5, 2, 1]))).module()
+for wrong in ([6, 2, 1], [-1, 2, 1], [10**6, 2, 1], [-(10**6), 1, 1]):
+    try:
+        program(x, torch.tensor(wrong))
+    except Exception as error:
+        print(error)
+print("still here")
+"""
+
+
+def test_wrong_lengths_do_not_crash_an_exported_program() -> None:
+    """It has no check before it, and the kernel takes lengths for places in memory."""
+    command = [sys.executable, "-W", "ignore", "-c", WRONG_LENGTHS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.stdout.splitlines()[-1:] == ["still here"], (done.returncode, done.stderr)
 
 
 def test_export_passes_through_a_file_and_decompositions() -> None:

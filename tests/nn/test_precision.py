@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import glasslstm as gl
+from glasslstm.ops import cpu
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
+built = pytest.mark.skipif(cpu.NATIVE is None, reason="the native kernels were not compiled at installation")
 FLOOR = 1e-7  # of the largest element: less is rounding in the comparison itself
 OPTIONS = {
     "one layer": {},
@@ -71,14 +73,36 @@ def test_error_is_at_most_twice_torchs(
     _check_rule(found, expected, _truth(ours, inputs, results))
 
 
+@pytest.mark.parametrize("magnitude", [1e4, 1e-6])
+@pytest.mark.parametrize("options", [{}, {"recompute": True}], ids=["", "recompute"])
+def test_large_and_tiny_inputs_hold_the_same_rule(
+    kernel: str, options: dict[str, Any], magnitude: float, results: Callable[..., Any]
+) -> None:
+    """Over several draws at once: where nearly all gates are shut, few steps make the error."""
+    pooled: list[list[dict[str, torch.Tensor]]] = [[], [], []]
+    for _ in range(4):
+        ours, theirs = gl.LSTM(9, 20, **options), torch.nn.LSTM(9, 20)
+        theirs.load_state_dict(ours.state_dict())
+        x, h_0, c_0 = _inputs(torch.float32, ours)
+        inputs = [(x.detach() * magnitude).requires_grad_(), h_0, c_0]
+        pooled[0].append(results(ours, inputs[0], inputs[1:], inputs=inputs))
+        pooled[1].append(results(theirs, inputs[0], tuple(inputs[1:]), inputs=inputs))
+        pooled[2].append(_truth(ours, inputs, results))
+    _check_rule(*({name: torch.stack([one[name] for one in many]) for name in many[0]} for many in pooled))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_ragged_and_traced_hold_the_same_rule(dtype: torch.dtype, results: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("name", [pytest.param("native", marks=built), "plain", "equations"])
+def test_ragged_and_traced_hold_the_same_rule(
+    name: str, dtype: torch.dtype, results: Callable[..., Any]
+) -> None:
     lengths = [40, 3, 17, 40, 1, 29]
     ours = gl.LSTM(9, 20, dtype=dtype, num_layers=2, bidirectional=True)
     inputs = _inputs(dtype, ours)
     with gl.use_kernel("torch"):  # torch's own LSTM behind pack and in front of pad
         packed = results(ours, inputs[0], inputs[1:], inputs=inputs, lengths=lengths)
-    found = results(ours, inputs[0], inputs[1:], inputs=inputs, lengths=lengths, return_trace=True)
+    with gl.use_kernel(name):
+        found = results(ours, inputs[0], inputs[1:], inputs=inputs, lengths=lengths, return_trace=True)
     _check_rule(found, packed, _truth(ours, inputs, results, lengths=lengths))
 
 
@@ -108,13 +132,14 @@ def _autocast(dtype: torch.dtype = torch.bfloat16) -> torch.autocast:
     return torch.autocast("cpu", dtype=dtype)
 
 
+@pytest.mark.parametrize("name", [pytest.param("native", marks=built), "plain", "auto"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_autocast_computes_in_its_type_and_leaves_gradients_in_float32(
-    call: dict[str, Any], dtype: torch.dtype
+    call: dict[str, Any], dtype: torch.dtype, name: str
 ) -> None:
     lstm, x = gl.LSTM(3, 8, 2, bidirectional=True), torch.randn(7, 4, 3, requires_grad=True)
-    with _autocast(dtype):
+    with _autocast(dtype), gl.use_kernel(name):
         output, (h_n, c_n), *trace = lstm(x, **call)
     assert output.dtype == h_n.dtype == c_n.dtype == dtype
     assert all(part[key].cell.dtype == dtype for part in trace for key in part)

@@ -14,6 +14,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 
 import glasslstm as gl
+from glasslstm.ops import cpu
 from glasslstm.ops.dispatch import KERNELS
 
 pytestmark = [
@@ -118,15 +119,20 @@ def test_a_third_derivative(kernel: str, twin: Callable[..., Any]) -> None:
     assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
-@pytest.mark.parametrize("wanted", ["input", "h_0", "c_0", "weight_hr_l0"])
-def test_double_backward_where_not_everything_depends_on_what_is_wanted(wanted: str, kernel: str) -> None:
+@pytest.mark.parametrize(
+    ("proj_size", "wanted"),
+    [*product((0, 2), ("input", "h_0", "c_0", "weight_hh_l0")), (2, "weight_hr_l0")],
+)
+def test_double_backward_where_not_everything_depends_on_what_is_wanted(
+    proj_size: int, wanted: str, kernel: str
+) -> None:
     """With one step the gates do not depend on c_0, nor c_n on the projection: no error, only no gradient."""
-    lstm = gl.LSTM(2, 3, proj_size=2, dtype=torch.float64).requires_grad_(False)
+    lstm = gl.LSTM(2, 3, proj_size=proj_size, dtype=torch.float64).requires_grad_(False)
     leaves = {
         name: torch.randn(s, dtype=torch.float64)
-        for name, s in (("input", (1, 2, 2)), ("h_0", (1, 2, 2)), ("c_0", (1, 2, 3)))
+        for name, s in (("input", (1, 2, 2)), ("h_0", (1, 2, proj_size or 3)), ("c_0", (1, 2, 3)))
     }
-    leaf = leaves.get(wanted, lstm.weight_hr_l0).requires_grad_()
+    leaf = (leaves | dict(lstm.named_parameters()))[wanted].requires_grad_()
     call = {} if kernel == "torch" else {"return_trace": True}
     output, (h_n, c_n), *trace = lstm(leaves["input"], (leaves["h_0"], leaves["c_0"]), **call)
     loss = output.pow(2).sum() + h_n.sum() + c_n.pow(2).sum()
@@ -309,7 +315,7 @@ def test_many_backward_passes_at_once(kernel: str) -> None:
 
 def test_a_kernel_asked_for_by_name_that_has_no_rule_says_so() -> None:
     lstm, x = gl.LSTM(3, 4), torch.randn(2, 5, 2, 3)
-    for name in ("torch", "plain"):
+    for name in ("torch", "plain", *(["native"] if cpu.NATIVE else [])):
         with (
             gl.use_kernel(name),
             pytest.raises(

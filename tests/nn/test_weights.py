@@ -130,11 +130,17 @@ def test_copies_are_independent_and_equal(options: dict[str, Any], kernel: str) 
 
 def test_a_whole_module_changes_type(kernel: str) -> None:
     lstm = gl.LSTM(3, 4, 2, bidirectional=True)
-    wide = copy.deepcopy(lstm).double()
     x = torch.randn(5, 2, 3)
+    lstm(x)
+    wide = copy.deepcopy(lstm).double()
     assert lstm(x)[0].dtype == torch.float32
     assert wide(x.double())[0].dtype == torch.float64
     torch.testing.assert_close(wide(x.double())[0].float(), lstm(x)[0], atol=1e-6, rtol=0)
+    before = lstm(x)[0]
+    assert (
+        lstm.to(torch.float64)(x.double())[0].dtype == torch.float64
+    )  # the very module that was called before
+    torch.testing.assert_close(lstm(x.double())[0].float(), before, atol=1e-6, rtol=0)
     assert lstm.to(torch.bfloat16)(x.bfloat16())[0].dtype == torch.bfloat16
     for dtype in (torch.float16, torch.float64):
         assert gl.LSTM(3, 4, dtype=dtype)(x.to(dtype))[0].dtype == dtype
@@ -198,33 +204,106 @@ def _swap(lstm: gl.LSTM) -> None:
     torch.utils.swap_tensors(lstm.weight_hh_l0, nn.Parameter(torch.randn_like(lstm.weight_hh_l0)))
 
 
-CHANGES = (_data, _data_in_place, _copy, _numpy, _optimiser, _load, _load_assign, _replace, _reset, _swap)
+def _data_no_grad(lstm: gl.LSTM) -> None:
+    with torch.no_grad():
+        lstm.weight_hh_l1.data.add_(0.5)
+        lstm.bias_ih_l0_reverse.data[:] = 2.0
+
+
+def _moved(lstm: gl.LSTM) -> None:
+    """To another type and back: new memory, and the numbers rounded."""
+    lstm.to(torch.bfloat16).double()
+
+
+def _vector(lstm: gl.LSTM) -> None:
+    vector = nn.utils.parameters_to_vector(lstm.parameters())
+    nn.utils.vector_to_parameters(vector.detach().neg(), lstm.parameters())
+
+
+def _fused_optimiser(lstm: gl.LSTM) -> None:
+    lstm(torch.ones(5, 2, 3, dtype=torch.float64))[0].sum().backward()
+    torch.optim.Adam(lstm.parameters(), lr=0.5, fused=True).step()
+
+
+CHANGES = (
+    *(_data, _data_in_place, _data_no_grad, _copy, _numpy, _optimiser, _fused_optimiser),
+    *(_load, _load_assign, _replace, _reset, _swap, _moved, _vector),
+)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))
 @pytest.mark.parametrize("call", [{}, {"lengths": [5, 3]}], ids=["padded", "ragged"])
+@pytest.mark.parametrize("grad", [True, False], ids=["training", "inference"])
 def test_a_changed_weight_is_seen_by_the_next_call(
-    change: Callable[[gl.LSTM], None], call: dict[str, Any], kernel: str
+    change: Callable[[gl.LSTM], None], grad: bool, call: dict[str, Any], kernel: str
 ) -> None:
     lstm = gl.LSTM(3, 4, 2, bidirectional=True, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
-    before = lstm(x, **call)[0].detach()
+
+    def run(module: gl.LSTM) -> list[torch.Tensor]:
+        with torch.set_grad_enabled(grad):
+            output, _ = module(x, **call)
+        grads = torch.autograd.grad(output.sum(), list(module.parameters())) if grad else ()
+        return [output.detach(), *grads]
+
+    before = run(lstm)
     change(lstm)
-    after = lstm(x, **call)[0]
+    after = run(lstm)
     fresh = gl.LSTM(3, 4, 2, bidirectional=True, dtype=torch.float64)
     fresh.load_state_dict(lstm.state_dict())
-    assert torch.equal(after, fresh(x, **call)[0])
-    assert not torch.allclose(after, before, atol=1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(after, run(fresh), strict=True))
+    least = 1e-5 if change is _moved else 1e-3
+    assert not torch.allclose(after[0], before[0], atol=least)
 
 
-def test_functional_call_sees_its_own_weights(kernel: str, twin: Callable[..., Any]) -> None:
-    ours, theirs = twin(3, 4, 2, bidirectional=True, proj_size=2)
+@pytest.mark.parametrize("proj_size", [0, 2])
+def test_functional_call_sees_its_own_weights(proj_size: int, kernel: str, twin: Callable[..., Any]) -> None:
+    ours, theirs = twin(3, 4, 2, bidirectional=True, proj_size=proj_size)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
+    before = ours(x)[0]
     weights = {name: torch.randn_like(value).requires_grad_() for name, value in ours.named_parameters()}
     found, expected = (torch.func.functional_call(m, weights, (x,))[0] for m in (ours, theirs))
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
     grads = [torch.autograd.grad(y.square().sum(), list(weights.values())) for y in (found, expected)]
     torch.testing.assert_close(*grads, atol=1e-9, rtol=0)
+    assert torch.equal(ours(x)[0], before)  # its own weights again
+
+
+def test_two_modules_that_share_a_weight_both_see_it_change(kernel: str) -> None:
+    first, second = gl.LSTM(3, 4, dtype=torch.float64), gl.LSTM(3, 4, dtype=torch.float64)
+    second.weight_hh_l0 = first.weight_hh_l0
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    before = second(x)[0].detach()
+    (first(x)[0].sum() + second(x)[0].sum()).backward()
+    both = first.weight_hh_l0.grad.clone()
+    alone = []
+    for lstm in (first, second):
+        first.zero_grad()
+        lstm(x)[0].sum().backward()
+        alone.append(first.weight_hh_l0.grad.clone())
+    torch.testing.assert_close(sum(alone), both, atol=1e-12, rtol=0)
+    torch.optim.SGD(first.parameters(), lr=1.0).step()
+    after = second(x)[0].detach()
+    assert not torch.allclose(after, before, atol=1e-3)
+    fresh = gl.LSTM(3, 4, dtype=torch.float64)
+    fresh.load_state_dict(second.state_dict())
+    assert torch.equal(after, fresh(x)[0])
+
+
+def test_a_parametrization_is_seen_by_the_next_call(kernel: str) -> None:
+    """What the user changes is not the weight but what it is computed from."""
+    lstm = gl.LSTM(3, 4, dtype=torch.float64)
+    parametrizations.weight_norm(lstm, "weight_hh_l0")
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    before = lstm(x)[0].detach()
+    with torch.no_grad():
+        lstm.parametrizations.weight_hh_l0.original0.mul_(-2)
+    fresh = gl.LSTM(3, 4, dtype=torch.float64)
+    names = [name for name, _ in fresh.named_parameters()]
+    fresh.load_state_dict({name: getattr(lstm, name).detach() for name in names})
+    after = lstm(x)[0]
+    assert torch.equal(after, fresh(x)[0])
+    assert not torch.allclose(after, before, atol=1e-3)
 
 
 def _weight_norm(module: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from glasslstm.errors import ArgumentError, ArgumentTypeError, ShapeError
-from glasslstm.ops.dispatch import transforms_active
+from glasslstm.ops.transforms import transforms_active
 
 __all__ = ["Batch", "Layout", "canonical", "check_dtype", "check_state", "check_step"]
 

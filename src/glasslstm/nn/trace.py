@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glasslstm.errors import ArgumentError
-from glasslstm.ops.layer import StateGradients
+from glasslstm.ops.values import StateGradients
 
 __all__ = ["QUANTITIES", "GateTrace", "Trace"]
 

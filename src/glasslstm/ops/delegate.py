@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from glasslstm.ops.layer import LayerWeights
+from glasslstm.ops.values import LayerWeights
 
 __all__ = ["flatten_for_cudnn", "stack"]
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch.autograd import forward_ad
 
 from glasslstm.errors import ArgumentError, KernelError
+from glasslstm.ops import cpu
 
 __all__ = [
     "KERNELS",
+    "NOT_BUILT",
     "Choice",
     "Work",
     "choose",
-    "differentiable_code_needed",
     "explain",
-    "transforms_active",
     "use_kernel",
 ]
 
 KERNELS = {
+    "native": "glasslstm's kernels for the CPU, compiled at installation",
     "torch": "torch's own LSTM (oneDNN or plain ATen on the CPU, cuDNN on CUDA), all layers in one call",
     "plain": "glasslstm's time loop of few torch operations, with every gate kept",
     "equations": "the six equations, one torch operation after the other",
@@ -32,8 +32,7 @@ KERNELS = {
 """The kernels by name, with what each is."""
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What a call asks for, as far as the choice of a kernel depends on it."""
 
     device: str = "cpu"
@@ -52,6 +51,16 @@ class Work:
     """Inside ``torch.compile`` or ``torch.export``."""
     complex: bool = False
     """The numbers are complex."""
+    sixteen: bool = False
+    """The numbers have sixteen bits."""
+    projection: bool = False
+    """The layers project h (``proj_size``)."""
+    step: bool = False
+    """One step of a cell."""
+    recompute: bool = False
+    """The backward pass is to compute the gates once more instead of keeping them."""
+    built: bool = cpu.NATIVE is not None
+    """The native kernels were built."""
 
 
 class Choice(NamedTuple):
@@ -67,6 +76,12 @@ class _Rule(NamedTuple):
     reason: str
 
 
+def _native(work: Work) -> bool:
+    """Tell whether the native kernels are made for this work, built or not."""
+    known = work.device == "cpu" and not (work.transform or work.complex or work.projection or work.step)
+    return known and (work.gates or work.compiled or not work.sixteen)
+
+
 # The first rule that applies decides. docs/performance.md has the measurements behind the figures.
 _LOOP_PAYS = 2048
 _RULES = (
@@ -75,7 +90,13 @@ _RULES = (
         lambda work: work.transform,
         "torch.func transforms and forward-mode differentiation need code that torch can differentiate",
     ),
-    _Rule("equations", lambda work: work.complex and work.gates, "the time loop knows real numbers alone"),
+    _Rule(
+        "equations",
+        lambda work: work.complex and (work.gates or work.compiled),
+        "our other kernels know real numbers alone",
+    ),
+    _Rule("torch", lambda work: work.complex, "the fastest kernel here for this work"),
+    _Rule("native", lambda work: work.built and _native(work), "the fastest kernel here for this work"),
     _Rule(
         "plain",
         lambda work: work.compiled,
@@ -84,14 +105,30 @@ _RULES = (
     _Rule("plain", lambda work: work.gates, "torch's own LSTM does not hand out its gates"),
     _Rule(
         "plain",
+        lambda work: work.recompute and work.gradient,
+        "torch's own LSTM keeps its gates for the backward pass",
+    ),
+    _Rule(
+        "plain",
         lambda work: work.device == "cpu" and work.ragged and work.gradient and work.states >= _LOOP_PAYS,
         f"trains ragged batches with batch * hidden_size of {_LOOP_PAYS} or more faster than torch's packed path",
     ),
     _Rule("torch", lambda _: True, "the fastest kernel here for this work"),
 )
+NOT_BUILT = (
+    "they were not compiled at installation; install a C++ compiler, then glasslstm once more ('glasslstm doctor' "
+    "tells whether it worked)"
+)
+"""Why the native kernels are missing, and how to get them."""
 # What a kernel can not do. "equations" can do everything.
 _LIMITS = (
+    _Rule("native", lambda work: not work.built, NOT_BUILT),
+    _Rule("native", lambda work: work.device != "cpu", "it runs on the CPU"),
+    _Rule("native", lambda work: work.transform, "it has no rule for torch.func transforms"),
+    _Rule("native", lambda work: work.complex, "it knows real numbers alone"),
+    _Rule("native", lambda work: work.projection, "it knows no projections"),
     _Rule("torch", lambda work: work.gates, "it does not hand out its gates"),
+    _Rule("torch", lambda work: work.recompute and work.gradient, "it keeps its gates for the backward pass"),
     _Rule("torch", lambda work: work.compiled, "torch.compile and torch.export cannot look into it"),
     _Rule("torch", lambda work: work.transform, "it has no rule for torch.func transforms"),
     _Rule("plain", lambda work: work.transform, "it has no rule for torch.func transforms"),
@@ -111,12 +148,14 @@ def choose(work: Work) -> Choice:
 
     Examples
     --------
-    >>> choose(Work(gates=True)).kernel
+    >>> choose(Work(projection=True, gates=True)).kernel
     'plain'
     >>> choose(Work(device="cuda")).kernel
     'torch'
     """
     if _known(_asked, "GLASSLSTM_KERNEL") == "auto":
+        if not work.built and _native(work):
+            _warn_once()
         return next(Choice(rule.kernel, rule.reason) for rule in _RULES if rule.applies(work))
     for limit in _LIMITS:
         if limit.kernel == _asked and limit.applies(work):
@@ -124,6 +163,21 @@ def choose(work: Work) -> Choice:
                 f"kernel {_asked!r} was asked for and cannot do this: {limit.reason}; use 'auto' or 'equations'"
             )
     return Choice(_asked, "asked for by name")
+
+
+def _warn_once() -> None:
+    global _warned  # noqa: PLW0603 - a process says it once
+    if _warned or torch.compiler.is_compiling():
+        return
+    _warned = True
+    warnings.warn(
+        f"glasslstm runs without its native kernels, on slower ones: {NOT_BUILT}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+_warned = False
 
 
 @contextmanager
@@ -135,7 +189,7 @@ def use_kernel(name: str) -> Iterator[None]:
     Parameters
     ----------
     name
-        ``"torch"``, ``"plain"``, ``"equations"``, or ``"auto"`` (the default: the best for each call).
+        ``"native"``, ``"torch"``, ``"plain"``, ``"equations"``, or ``"auto"`` (the default: the best for each call).
         A kernel that cannot do what is asked of it raises; only ``"auto"`` goes to another one.
 
     Raises
@@ -164,24 +218,13 @@ def use_kernel(name: str) -> Iterator[None]:
         _asked = _active[-1][0]
 
 
-def differentiable_code_needed() -> bool:
-    """Tell whether a ``torch.func`` transform or forward-mode differentiation is going on."""
-    return transforms_active() or forward_ad._current_level >= 0
-
-
-def transforms_active() -> bool:
-    """Tell whether a ``torch.func`` transform is going on."""
-    # Private to torch; torch.autograd.Function.apply reads it for the same purpose.
-    return torch._C._are_functorch_transforms_active()
-
-
 def explain() -> list[tuple[str, str, Choice]]:
     """Return device, work in words, and choice for the usual kinds of work, on each device type here.
 
     Examples
     --------
     >>> explain()[0]
-    ('cpu', 'inference', Choice(kernel='torch', reason='the fastest kernel here for this work'))
+    ('cpu', 'inference', Choice(kernel='native', reason='the fastest kernel here for this work'))
     """
     devices = ["cpu"]
     if torch.accelerator.is_available():
@@ -196,8 +239,10 @@ def explain() -> list[tuple[str, str, Choice]]:
         "with all gates": Work(gates=True),
         "torch.compile, torch.export": Work(compiled=True),
         "torch.func transforms": Work(transform=True),
+        "with a projection": Work(projection=True),
+        "bfloat16, float16": Work(sixteen=True),
     }
-    return [(d, words, _try(replace(work, device=d))) for d in devices for words, work in usual.items()]
+    return [(d, words, _try(work._replace(device=d))) for d in devices for words, work in usual.items()]
 
 
 def _try(work: Work) -> Choice:

@@ -1,83 +1,59 @@
-"""One layer in one direction: kernels as torch operators, and their autograd."""
+"""One layer, in one direction or two: kernels as torch operators, and their autograd."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from glasslstm.ops import equations, plain
-from glasslstm.ops.plain import Gradients, Result, ResultGrad
+from glasslstm.ops import cpu, equations, plain
+from glasslstm.ops.transforms import transforms_active
+from glasslstm.ops.values import (
+    Keep,
+    LayerWeights,
+    Result,
+    ResultGrad,
+    StateGradients,
+    directions_of,
+)
 
-__all__ = ["LayerWeights", "StateGradients", "layer"]
-
-
-class LayerWeights(NamedTuple):
-    """The parameters of one layer in one direction, as PyTorch stores them."""
-
-    weight_ih: Tensor
-    """(4H, I), rows in the order i, f, g, o."""
-    weight_hh: Tensor
-    """(4H, P)."""
-    bias_ih: Tensor | None = None
-    """(4H,)."""
-    bias_hh: Tensor | None = None
-    """(4H,)."""
-    weight_hr: Tensor | None = None
-    """(P, H), or ``None`` without a projection."""
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> LayerWeights:
-        """Return the weights with `function` applied to each that is there."""
-        there: dict[str, Tensor] = {name: w for name, w in self._asdict().items() if w is not None}
-        return LayerWeights(**{name: function(w) for name, w in there.items()})
-
-    def present(self) -> list[Tensor]:
-        """Return the weights that are there, in torch's order."""
-        return [w for w in self if w is not None]
-
-
-@dataclass
-class StateGradients:
-    """Where a backward pass leaves dL/dc_t and dL/dh_t (``None`` until it has run)."""
-
-    cell: Tensor | None = None
-    hidden: Tensor | None = None
+__all__ = ["layer"]
 
 
 def layer(
     x: Tensor,
     h_0: Tensor,
     c_0: Tensor,
-    weights: LayerWeights,
+    weights: Sequence[LayerWeights],
     *,
     lengths: Tensor | None = None,
-    reverse: bool = False,
     kernel: str = "plain",
-    state_gradients: StateGradients | None = None,
+    keep: Keep = "trace",
+    state_gradients: Sequence[StateGradients] = (),
 ) -> Result:
-    """Run one layer in one direction with a kernel that hands out its gates.
+    """Run one layer with a kernel of ours.
 
     Parameters
     ----------
     x
         Input, (T, B, I).
     h_0, c_0
-        Initial states, (B, P) and (B, H).
+        Initial states, (D, B, P) and (D, B, H).
     weights
-        See :class:`LayerWeights`.
+        One for each direction; the second one reads from each sequence's last valid step to its first.
     lengths
         Valid steps of each sequence, (B,) int64 on the device of `x`; ``None``: all have T.
-    reverse
-        Read from each sequence's last valid step to its first.
     kernel
-        ``"plain"`` (the time loop, also as an operator for ``torch.compile``) or ``"equations"``
-        (slower; every ``torch.func`` transform goes through it).
+        ``"native"`` or ``"plain"`` (both also as an operator for ``torch.compile``), or ``"equations"`` (slower;
+        every ``torch.func`` transform goes through it).
+    keep
+        See :data:`~glasslstm.ops.values.Keep`. ``"equations"`` keeps everything.
     state_gradients
-        Where the backward pass of the plain kernel leaves dL/dc_t and dL/dh_t.
+        One for each direction: where the backward pass leaves dL/dc_t and dL/dh_t. With ``keep="trace"`` only.
 
     Returns
     -------
@@ -87,42 +63,75 @@ def layer(
     dtype = x.dtype
     # Sixteen bits are enough to store a gate, not to add up a thousand of them.
     wide = torch.float32 if dtype.itemsize < 4 else dtype
-    w = weights.map(lambda weight: weight.to(wide))
-    bias = w.bias_ih if w.bias_ih is None or w.bias_hh is None else w.bias_ih + w.bias_hh
-    states = (x.to(wide), h_0.to(wide), c_0.to(wide))
-    arguments = (*states, w.weight_ih, w.weight_hh, bias, w.weight_hr, lengths, reverse)
+    states, flat = (x, h_0, c_0), [w for part in weights for w in part]
+    if dtype != wide:
+        states, flat = (
+            (x.to(wide), h_0.to(wide), c_0.to(wide)),
+            [None if w is None else w.to(wide) for w in flat],
+        )
     if kernel == "equations":
-        result = _equations(*arguments, state_gradients)
+        result = _equations(*states, flat, lengths, state_gradients)
     else:
-        result = Result(*torch.ops.glasslstm.layer(*arguments))
-        if state_gradients is not None and result.output.grad_fn is not None:
+        absent = [None] * (_WEIGHTS.count(",") - len(flat))
+        result = Result(*_forward(*states, *flat, *absent, lengths, kernel, keep))
+        if state_gradients and result.output.grad_fn is not None:
             # The node of the operator in the graph is the context that its backward function will see.
             result.output.grad_fn.state_gradients = state_gradients  # type: ignore[attr-defined]
-    return Result(*(tensor.to(dtype) for tensor in result))
+    return result if dtype == wide else Result(*(tensor.to(dtype) for tensor in result))
+
+
+def _forward(*arguments: Any) -> tuple[Tensor, ...]:
+    """Call the operator, or what it stands for where nobody is looking on: that takes half the time."""
+    if _watched(arguments[0]):
+        found: tuple[Tensor, ...] = torch.ops.glasslstm.layer(*arguments)
+        return found
+    if arguments[-1] == "nothing":
+        return _layer(*arguments)
+    return _Layer.apply(*arguments)  # type: ignore[no-any-return]
+
+
+def _watched(tensor: Tensor) -> bool:
+    """Tell whether a compiler, a tracer, a transform or a mode of torch must see the operator."""
+    return (
+        torch.compiler.is_compiling()
+        or type(tensor) not in (Tensor, Parameter)
+        or transforms_active()
+        or torch._C._functorch.is_legacy_batchedtensor(tensor)  # of is_grads_batched
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
 
 
 def _equations(
     x: Tensor,
     h_0: Tensor,
     c_0: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_hr: Tensor | None,
+    flat: Sequence[Tensor | None],
     lengths: Tensor | None,
-    reverse: bool,
-    state_gradients: StateGradients | None = None,
+    state_gradients: Sequence[StateGradients] = (),
 ) -> Result:
-    def on_step(t: int, now: equations.Step) -> None:
-        for name in ("cell", "hidden"):
-            state: Tensor = getattr(now, name)
-            if state_gradients is not None and state.requires_grad:
-                state.register_hook(partial(_keep_gradient, state_gradients, name, t, len(x)))
+    outputs, rest = [], []
+    for d, weights in enumerate(directions_of(flat)):
+        on_step = partial(_keep_gradients, state_gradients[d], len(x)) if state_gradients else _ignore
+        gate_weights = equations.concatenate_weights(weights.weight_ih, weights.weight_hh, weights.bias())
+        steps, h_n, c_n = equations.sequence(
+            x, h_0[d], c_0[d], gate_weights, weights.weight_hr, lengths, d == 1, on_step
+        )
+        gates = torch.cat([steps.input_gate, steps.forget_gate, steps.candidate, steps.output_gate], dim=-1)
+        outputs.append(steps.hidden)
+        rest.append((h_n, c_n, gates, steps.cell))
+    return Result(torch.cat(outputs, dim=-1), *map(torch.stack, zip(*rest, strict=True)))
 
-    weights = equations.concatenate_weights(weight_ih, weight_hh, bias)
-    steps, h_n, c_n = equations.sequence(x, h_0, c_0, weights, weight_hr, lengths, reverse, on_step)
-    gates = torch.cat([steps.input_gate, steps.forget_gate, steps.candidate, steps.output_gate], dim=-1)
-    return Result(steps.hidden, h_n, c_n, gates, steps.cell)
+
+def _ignore(_: int, __: equations.Step) -> None:
+    pass
+
+
+def _keep_gradients(kept: StateGradients, time: int, t: int, now: equations.Step) -> None:
+    for name in ("cell", "hidden"):
+        state: Tensor = getattr(now, name)
+        if state.requires_grad:
+            state.register_hook(partial(_keep_gradient, kept, name, t, time))
 
 
 def _keep_gradient(kept: StateGradients, name: str, t: int, time: int, grad: Tensor | None) -> None:
@@ -133,92 +142,155 @@ def _keep_gradient(kept: StateGradients, name: str, t: int, time: int, grad: Ten
     getattr(kept, name)[t] = grad.detach()
 
 
-torch.library.define(
-    "glasslstm::layer",
-    "(Tensor x, Tensor h_0, Tensor c_0, Tensor weight_ih, Tensor weight_hh, Tensor? bias, Tensor? weight_hr, "
-    "Tensor? lengths, bool reverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+_WEIGHTS = (
+    "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, Tensor? weight_hr, "
+    "Tensor? reverse_ih, Tensor? reverse_hh, Tensor? reverse_bias_ih, Tensor? reverse_bias_hh, Tensor? reverse_hr, "
 )
+_INPUTS = f"Tensor x, Tensor h_0, Tensor c_0, {_WEIGHTS}Tensor? lengths, str kernel, str keep"
+torch.library.define("glasslstm::layer", f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
 torch.library.define(
     "glasslstm::layer_backward",
     "(Tensor? grad_output, Tensor? grad_h_n, Tensor? grad_c_n, Tensor? grad_gates, Tensor? grad_cell, "
-    "Tensor x, Tensor h_0, Tensor c_0, Tensor weight_ih, Tensor weight_hh, Tensor? weight_hr, "
-    "Tensor? lengths, bool reverse, Tensor output, Tensor gates, Tensor cell) -> "
-    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"{_INPUTS}, Tensor output, Tensor gates, Tensor cell, bool grad_x) "
+    f"-> ({', '.join(['Tensor'] * 13)})",
 )
 
 
-@torch.library.impl("glasslstm::layer", "default")
-def _layer(*arguments: Any) -> tuple[Tensor, ...]:
-    return tuple(plain.forward(*arguments))
+def _layer(x: Tensor, h_0: Tensor, c_0: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    *flat, lengths, kernel, keep = rest
+    return tuple(_module(kernel, x).forward(x, h_0, c_0, directions_of(flat), lengths, keep))
 
 
-@torch.library.impl("glasslstm::layer_backward", "default")
-def _layer_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    with torch.autocast(arguments[5].device.type, enabled=False):
-        return tuple(plain.backward(ResultGrad(*arguments[:5]), *arguments[5:]))
+def _layer_backward(*arguments: Any) -> tuple[Any, ...]:
+    grads, (x, h_0, c_0) = arguments[:5], arguments[5:8]
+    *flat, lengths, kernel, keep, output, gates, cell, grad_x = arguments[8:]
+    module, layer = _module(kernel, x), (x, h_0, c_0, directions_of(flat), lengths)
+    with torch.autocast(x.device.type, enabled=False):
+        if keep == "nothing":  # exported without a gradient, and then one was asked for
+            output, _, _, gates, cell = module.forward(*layer, "gates")
+        found = module.backward(
+            ResultGrad(*grads), *layer, output, gates, cell, grad_x=grad_x, trace=keep == "trace"
+        )
+    absent = [x.new_empty(0) for _ in range(8 - len(found.weights))]
+    return *found[:5], *found.weights, *absent
+
+
+def _module(kernel: str, x: Tensor) -> Any:
+    """Return the kernel's code. An exported program may run where "native" does not."""
+    return cpu if kernel == "native" and cpu.can_run(x) else plain
+
+
+torch.library.impl("glasslstm::layer", "default", _layer)
+torch.library.impl("glasslstm::layer_backward", "default", _layer_backward)
 
 
 @torch.library.register_fake("glasslstm::layer")
-def _layer_fake(x: Tensor, h_0: Tensor, c_0: Tensor, weight_ih: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    steps = x.shape[:2]
+def _layer_fake(x: Tensor, h_0: Tensor, c_0: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    keep, (D, _, P), H, steps = rest[-1], h_0.shape, c_0.size(2), x.shape[:2]
+    gates, cell = {"nothing": (False, False), "states": (False, True)}.get(keep, (True, True))
     return (
-        x.new_empty(*steps, h_0.size(1)),
-        torch.empty_like(h_0, memory_format=torch.contiguous_format),
-        torch.empty_like(c_0, memory_format=torch.contiguous_format),
-        x.new_empty(*steps, weight_ih.size(0)),
-        x.new_empty(*steps, c_0.size(1)),
+        x.new_empty(*steps, D * P),
+        x.new_empty(h_0.shape),
+        x.new_empty(c_0.shape),
+        x.new_empty(D, *steps, 4 * H) if gates else x.new_empty(0),
+        x.new_empty(D, *steps, H) if cell else x.new_empty(0),
     )
 
 
 @torch.library.register_fake("glasslstm::layer_backward")
-def _layer_backward_fake(*arguments: Any) -> tuple[Tensor, ...]:
-    x, h_0, c_0, weight_ih, weight_hh, weight_hr, _, _, output, _, cell = arguments[5:]
-    hr = x.new_empty(0) if weight_hr is None else weight_hr
-    inputs = (x, h_0, c_0, weight_ih, weight_hh, weight_ih[:, 0], hr, cell, output)
-    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs)
+def _layer_backward_fake(*arguments: Any) -> tuple[Any, ...]:
+    x, h_0, c_0 = arguments[5:8]
+    *flat, _, _, keep, output, _, _, grad_x = arguments[8:]
+    steps, trace, D = output.shape[:2], keep == "trace", h_0.size(0)
+    weights = []
+    for w in directions_of(flat):
+        hr = x.new_empty(0 if w.weight_hr is None else w.weight_hr.shape)
+        weights += [
+            x.new_empty(shape) for shape in (w.weight_ih.shape, w.weight_hh.shape, w.weight_ih.shape[:1])
+        ]
+        weights.append(hr)
+    return (
+        x.new_empty(x.shape if grad_x else 0),
+        x.new_empty(h_0.shape),
+        x.new_empty(c_0.shape),
+        x.new_empty((D, *steps, c_0.size(2)) if trace else 0),
+        x.new_empty((D, *steps, h_0.size(2)) if trace else 0),
+        *weights,
+        *(x.new_empty(0) for _ in range(8 - len(weights))),
+    )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     result = Result(*output)
-    ctx.save_for_backward(*inputs[:-1], result.output, result.gates, result.cell)
-    ctx.reverse = inputs[-1]
+    *tensors, ctx.kernel, ctx.keep = inputs
+    ctx.save_for_backward(*tensors, result.output, result.gates, result.cell)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     *inputs, output, gates, cell = ctx.saved_tensors
+    kept = getattr(ctx, "state_gradients", ())
     if torch.is_grad_enabled():  # under create_graph: the gradient must itself be differentiable
-        kept = getattr(ctx, "state_gradients", None)
-        return *_differentiable_backward(grads, inputs, ctx.reverse, ctx.needs_input_grad, kept), None
-    x, h_0, c_0, weight_ih, weight_hh, _, weight_hr, lengths = inputs
-    saved = (x, h_0, c_0, weight_ih, weight_hh, weight_hr, lengths, ctx.reverse, output, gates, cell)
-    found = Gradients(*torch.ops.glasslstm.layer_backward(*grads, *saved))
-    left = getattr(ctx, "state_gradients", None)
-    if left is not None:
-        left.cell, left.hidden = found.cell, found.hidden
-    parts = [*found[:7], None, None]
+        return *_differentiable_backward(grads, inputs, ctx.needs_input_grad, kept), None, None
+    watched = _watched(next((grad for grad in grads if grad is not None), output))
+    run = torch.ops.glasslstm.layer_backward if watched else _layer_backward
+    d_x, d_h_0, d_c_0, d_cell, d_hidden, *d_weights = run(
+        *_of_kept(grads, gates, cell),
+        *inputs,
+        ctx.kernel,
+        ctx.keep,
+        output,
+        gates,
+        cell,
+        ctx.needs_input_grad[0],
+    )
+    for d, left in enumerate(kept):
+        left.cell, left.hidden = d_cell[d], d_hidden[d]
+    weights = []
+    for ih, hh, bias, hr in (d_weights[:4], d_weights[4:]):
+        weights += [ih, hh, bias, bias.clone(), hr]  # of two biases with one gradient, each has its own
+    parts = [d_x, d_h_0, d_c_0, *weights, None, None, None]
     return tuple(part if need else None for part, need in zip(parts, ctx.needs_input_grad, strict=True))
 
 
 torch.library.register_autograd("glasslstm::layer", _backward, setup_context=_setup_context)
 
 
+class _Layer(torch.autograd.Function):
+    """The operator without the dispatcher."""
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        return _layer(*arguments)
+
+    setup_context = staticmethod(_setup_context)
+    backward = staticmethod(_backward)
+
+
+def _of_kept(grads: tuple[Tensor | None, ...], gates: Tensor, cell: Tensor) -> tuple[Tensor | None, ...]:
+    """Leave out the gradients of results that were not kept: they are empty."""
+    return *grads[:3], grads[3] if gates.numel() else None, grads[4] if cell.numel() else None
+
+
 def _differentiable_backward(
     grads: tuple[Tensor | None, ...],
     inputs: list[Tensor | None],
-    reverse: bool,
     needed: tuple[bool, ...],
-    kept: StateGradients | None,
+    kept: Sequence[StateGradients],
 ) -> list[Tensor | None]:
     """Return the gradients of `inputs` as a graph, by going through the equations once more."""
     # Views, so that an input that was computed from another one counts for itself alone.
     views = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     wanted = [view for view, need in zip(views, needed, strict=False) if need and view is not None]
-    results = _equations(*views, reverse, kept)  # type: ignore[arg-type, call-arg]
+    x, h_0, c_0, *flat, lengths = views
+    assert x is not None
+    assert h_0 is not None
+    assert c_0 is not None
+    results = _equations(x, h_0, c_0, flat, lengths, kept)
     pairs = [
         (result, grad)
         for result, grad in zip(results, grads, strict=True)
-        if grad is not None and result.requires_grad
+        if grad is not None and grad.shape == result.shape and result.requires_grad
     ]
     if not pairs:
         return [None] * len(inputs)

@@ -1,4 +1,4 @@
-"""One layer in one direction as a time loop of few torch operations, forward and backward.
+"""One layer as a time loop of few torch operations, forward and backward.
 
 Faster than the equations: the input product is one matrix product over all of time, and backward only
 the gate gradients go step by step, while every weight gradient is one product over all of time.
@@ -10,79 +10,64 @@ for the padding. :class:`Rows` goes between that layout and (T, B, ...).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Gradients", "Result", "ResultGrad", "Rows", "backward", "forward"]
+from glasslstm.ops.values import Gradients, Keep, LayerWeights, Result, ResultGrad
 
-
-class Result(NamedTuple):
-    """What the forward pass leaves behind; also what the backward pass reads."""
-
-    output: Tensor
-    """h_t, (T, B, P)."""
-    h_n: Tensor
-    """(B, P)."""
-    c_n: Tensor
-    """(B, H)."""
-    gates: Tensor
-    """i, f, g, o after their activations, side by side, (T, B, 4H)."""
-    cell: Tensor
-    """c_t, (T, B, H)."""
-
-
-class ResultGrad(NamedTuple):
-    """dL/d of each field of :class:`Result`, ``None`` where the loss does not depend on it."""
-
-    output: Tensor | None
-    h_n: Tensor | None
-    c_n: Tensor | None
-    gates: Tensor | None
-    cell: Tensor | None
-
-
-class Gradients(NamedTuple):
-    """What the backward pass returns, in the order of the forward pass's arguments."""
-
-    x: Tensor
-    h_0: Tensor
-    c_0: Tensor
-    weight_ih: Tensor
-    weight_hh: Tensor
-    bias: Tensor
-    weight_hr: Tensor
-    """Empty where there is no projection."""
-    cell: Tensor
-    """dL/dc_t through every path, (T, B, H)."""
-    hidden: Tensor
-    """dL/dh_t through every path, (T, B, P)."""
+__all__ = ["Rows", "backward", "forward"]
 
 
 def forward(
     x: Tensor,
     h_0: Tensor,
     c_0: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_hr: Tensor | None,
+    weights: Sequence[LayerWeights],
     lengths: Tensor | None,
-    reverse: bool,
+    keep: Keep,
 ) -> Result:
-    """Run the layer; shapes as in :func:`glasslstm.ops.equations.sequence`, weights as PyTorch's."""
+    """Run the layer; arguments as in :func:`glasslstm.ops.layer.layer`."""
     rows = Rows(x.size(0), x.size(1), lengths)
+    ways = [_forward(rows, x, h_0[d], c_0[d], w, reverse=d == 1) for d, w in enumerate(weights)]
+    output = torch.cat([rows.scatter(way.hidden) for way in ways], dim=-1)
+    h_n, c_n = (
+        torch.stack([rows.unsort(way.h) for way in ways]),
+        torch.stack([rows.unsort(way.c) for way in ways]),
+    )
+    gates, cell = x.new_empty(0), x.new_empty(0)
+    if keep != "nothing":
+        cell = torch.stack([rows.scatter(way.cell) for way in ways])
+    if keep in ("gates", "trace"):
+        gates = torch.stack([rows.scatter(way.gates) for way in ways])
+    return Result(output, h_n, c_n, gates, cell)
+
+
+class _Way(NamedTuple):
+    """What one direction leaves behind, in rows."""
+
+    hidden: Tensor
+    h: Tensor
+    c: Tensor
+    gates: Tensor
+    cell: Tensor
+
+
+def _forward(
+    rows: Rows, x: Tensor, h_0: Tensor, c_0: Tensor, weights: LayerWeights, *, reverse: bool
+) -> _Way:
+    bias, weight_hr = weights.bias(), weights.weight_hr
     x_rows, h, c = rows.gather(x), _copy(rows.sort(h_0)), _copy(rows.sort(c_0))
-    gates = x_rows @ weight_ih.T if bias is None else torch.addmm(bias, x_rows, weight_ih.T)
-    H = weight_hh.size(0) // 4
+    gates = x_rows @ weights.weight_ih.T if bias is None else torch.addmm(bias, x_rows, weights.weight_ih.T)
+    H = c.size(1)
     cell, hidden = gates.new_empty(len(x_rows), H), gates.new_empty(len(x_rows), h.size(1))
     shown = torch.empty_like(c)
     for n, block in rows.steps(reverse):
         a, c_t, h_t = gates[block], cell[block], hidden[block]
-        a.addmm_(h[:n], weight_hh.T)
+        a.addmm_(h[:n], weights.weight_hh.T)
         a[:, : 2 * H].sigmoid_()
         a[:, 2 * H : 3 * H].tanh_()
         a[:, 3 * H :].sigmoid_()
@@ -94,9 +79,7 @@ def forward(
         else:
             torch.mm(shown[:n], weight_hr.T, out=h_t)
         h[:n], c[:n] = h_t, c_t
-    return Result(
-        rows.scatter(hidden), rows.unsort(h), rows.unsort(c), rows.scatter(gates), rows.scatter(cell)
-    )
+    return _Way(hidden, h, c, gates, cell)
 
 
 def backward(
@@ -104,14 +87,14 @@ def backward(
     x: Tensor,
     h_0: Tensor,
     c_0: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    weight_hr: Tensor | None,
+    weights: Sequence[LayerWeights],
     lengths: Tensor | None,
-    reverse: bool,
     output: Tensor,
     gates: Tensor,
     cell: Tensor,
+    *,
+    grad_x: bool,
+    trace: bool,
 ) -> Gradients:
     """Return the gradient of everything, given the gradients of the results.
 
@@ -124,19 +107,43 @@ def backward(
         dc_{t-1} = dc_t * f_t             dh_{t-1} = W_hh^T [di, df, dg, do]
     """
     rows = Rows(x.size(0), x.size(1), lengths)
-    x_rows, hidden, a, c = (rows.gather(tensor) for tensor in (x, output, gates, cell))
-    h_before = rows.before(hidden, rows.sort(h_0), reverse)
+    if not gates.numel():
+        gates = forward(x, h_0, c_0, weights, lengths, "gates").gates
+    P = h_0.size(2)
+    ways = []
+    for d, w in enumerate(weights):
+        of_output = None if grad.output is None else grad.output[..., d * P : (d + 1) * P]
+        of_rest = (None if part is None else part[d] for part in grad[1:])
+        kept = Result(output[..., d * P : (d + 1) * P], h_0[d], c_0[d], gates[d], cell[d])
+        ways.append(_backward(rows, ResultGrad(of_output, *of_rest), x, kept, w, reverse=d == 1))
+    return Gradients(
+        x=torch.stack([way.x for way in ways]).sum(0) if grad_x else x.new_empty(0),
+        h_0=torch.cat([way.h_0 for way in ways]),
+        c_0=torch.cat([way.c_0 for way in ways]),
+        cell=torch.cat([way.cell for way in ways]) if trace else x.new_empty(0),
+        hidden=torch.cat([way.hidden for way in ways]) if trace else x.new_empty(0),
+        weights=[part for way in ways for part in way.weights],
+    )
+
+
+def _backward(
+    rows: Rows, grad: ResultGrad, x: Tensor, kept: Result, weights: LayerWeights, *, reverse: bool
+) -> Gradients:
+    """Return the gradients of one direction; `kept` has the initial states in place of the final ones."""
+    weight_hr = weights.weight_hr
+    x_rows, hidden, a, c = (rows.gather(tensor) for tensor in (x, kept.output, kept.gates, kept.cell))
+    h_before = rows.before(hidden, rows.sort(kept.h_n), reverse)
     tanh_c = c.tanh()
     i, f, g, o = a.chunk(4, dim=1)
     # The factor of each gate's gradient is known for all of time; the loop multiplies dc_t or dh_t in.
     slopes = torch.cat([i * (1 - i), f * (1 - f), 1 - g * g, o * (1 - o)], dim=1)
-    d_gates = slopes * torch.cat([g, rows.before(c, rows.sort(c_0), reverse), i, tanh_c], dim=1)
+    d_gates = slopes * torch.cat([g, rows.before(c, rows.sort(kept.c_n), reverse), i, tanh_c], dim=1)
     dh_to_dc = o * (1 - tanh_c * tanh_c)
     from_gates = None if grad.gates is None else rows.gather(grad.gates) * slopes
     d_hidden = torch.zeros_like(hidden) if grad.output is None else rows.gather(grad.output).clone()
     d_cell = torch.zeros_like(c) if grad.cell is None else rows.gather(grad.cell).clone()
-    dh = h_0.new_zeros(h_0.shape) if grad.h_n is None else _copy(rows.sort(grad.h_n))
-    dc = c_0.new_zeros(c_0.shape) if grad.c_n is None else _copy(rows.sort(grad.c_n))
+    dh = torch.zeros_like(kept.h_n) if grad.h_n is None else _copy(rows.sort(grad.h_n))
+    dc = torch.zeros_like(kept.c_n) if grad.c_n is None else _copy(rows.sort(grad.c_n))
     H = c.size(1)
     for n, block in rows.steps(not reverse):
         dh_t = d_hidden[block].add_(dh[:n])
@@ -148,17 +155,15 @@ def backward(
         if from_gates is not None:
             d_gates[block].add_(from_gates[block])
         torch.mul(dc_t, f[block], out=dc[:n])
-        torch.mm(d_gates[block], weight_hh, out=dh[:n])
+        torch.mm(d_gates[block], weights.weight_hh, out=dh[:n])
+    projected = c.new_empty(0) if weight_hr is None else d_hidden.T @ (o * tanh_c)
     return Gradients(
-        x=rows.scatter(d_gates @ weight_ih),
-        h_0=rows.unsort(dh),
-        c_0=rows.unsort(dc),
-        weight_ih=d_gates.T @ x_rows,
-        weight_hh=d_gates.T @ h_before,
-        bias=d_gates.sum(0),
-        weight_hr=c.new_empty(0) if weight_hr is None else d_hidden.T @ (o * tanh_c),
-        cell=rows.scatter(d_cell),
-        hidden=rows.scatter(d_hidden),
+        x=rows.scatter(d_gates @ weights.weight_ih),
+        h_0=rows.unsort(dh).unsqueeze(0),
+        c_0=rows.unsort(dc).unsqueeze(0),
+        cell=rows.scatter(d_cell).unsqueeze(0),
+        hidden=rows.scatter(d_hidden).unsqueeze(0),
+        weights=[d_gates.T @ x_rows, d_gates.T @ h_before, d_gates.sum(0), projected],
     )
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from glasslstm.ops import delegate
-from glasslstm.ops.dispatch import Work, choose, differentiable_code_needed
-from glasslstm.ops.layer import LayerWeights, StateGradients, layer
-from glasslstm.ops.plain import Result
+from glasslstm.ops.dispatch import Work, choose
+from glasslstm.ops.layer import layer
+from glasslstm.ops.transforms import differentiable_code_needed
+from glasslstm.ops.values import Keep, LayerWeights, Result, StateGradients
 
 __all__ = ["StackResult", "stack"]
 
@@ -25,8 +26,8 @@ class StackResult(NamedTuple):
     """(L * D, B, P)."""
     c_n: Tensor
     """(L * D, B, H)."""
-    layers: list[tuple[Result, StateGradients]]
-    """Where the gates were asked for: one entry for each layer and direction, else empty."""
+    layers: list[tuple[Result, list[StateGradients]]]
+    """Where the gates were asked for: one entry for each layer, else empty."""
 
 
 def stack(
@@ -39,6 +40,7 @@ def stack(
     directions: int = 1,
     dropout: float = 0.0,
     gates: bool = False,
+    recompute: bool = False,
 ) -> StackResult:
     """Run a stack with the kernel that :mod:`glasslstm.ops.dispatch` chooses.
 
@@ -58,9 +60,12 @@ def stack(
         Share of each layer's output, but the last's, that is zeroed; 0 outside training.
     gates
         Keep the gates and cell states of every layer in the result.
+    recompute
+        Keep the states alone for the backward pass, which computes the gates once more.
     """
     compiled = torch.compiler.is_compiling()
-    gradient = torch.is_grad_enabled() and any(
+    # A trace is checked against a second one, without gradients: the same operators must come.
+    gradient = (torch.is_grad_enabled() or torch.jit.is_tracing()) and any(  # type: ignore[attr-defined]
         tensor.requires_grad
         for tensor in (x, h_0, c_0, *(w for part in weights for w in part if w is not None))
     )
@@ -72,6 +77,9 @@ def stack(
         states=0 if compiled else c_0[0].numel(),
         compiled=compiled,
         complex=x.is_complex(),
+        sixteen=x.dtype.itemsize == 2,
+        projection=weights[0].weight_hr is not None,
+        recompute=recompute,
         transform=differentiable_code_needed(),
     )
     kernel = choose(work).kernel
@@ -82,7 +90,8 @@ def stack(
             x, h_0, c_0, weights, lengths=lengths, directions=directions, dropout=dropout, train=train
         )
         return StackResult(*found, [])
-    return _layer_by_layer(x, h_0, c_0, weights, lengths, directions, dropout, gates, kernel)
+    keep: Keep = "trace" if gates else "nothing" if not gradient else "states" if recompute else "gates"
+    return _layer_by_layer(x, h_0, c_0, weights, lengths, directions, dropout, keep, kernel)
 
 
 def _layer_by_layer(
@@ -93,30 +102,37 @@ def _layer_by_layer(
     lengths: Tensor | None,
     directions: int,
     dropout: float,
-    gates: bool,
+    keep: Keep,
     kernel: str,
 ) -> StackResult:
-    found: list[tuple[Result, StateGradients]] = []
+    trace = keep == "trace"
+    found: list[tuple[Result, list[StateGradients]]] = []
     for start in range(0, len(weights), directions):
         if start and dropout:
             x = torch.dropout(x, dropout, True)
-        outputs = []
-        for k in range(start, start + directions):
-            gradients = StateGradients()
-            result = layer(
-                x,
-                h_0[k],
-                c_0[k],
-                weights[k],
-                lengths=lengths,
-                reverse=k > start,
-                kernel=kernel,
-                state_gradients=gradients if gates and not torch.compiler.is_compiling() else None,
-            )
-            outputs.append(result.output)
-            found.append((result, gradients))
-        # Copied where nothing is joined: the trace keeps the original, and the caller may change the output.
-        x = outputs[0].clone() if directions == 1 else torch.cat(outputs, dim=-1)
-    h_n = torch.stack([result.h_n for result, _ in found])
-    c_n = torch.stack([result.c_n for result, _ in found])
-    return StackResult(x, h_n, c_n, found if gates else [])
+        own = slice(start, start + directions)
+        kept = [StateGradients() for _ in range(directions if trace else 0)]
+        left = () if torch.compiler.is_compiling() else kept
+        result = layer(
+            x,
+            h_0[own],
+            c_0[own],
+            weights[own],
+            lengths=lengths,
+            kernel=kernel,
+            keep=keep,
+            state_gradients=left,
+        )
+        found.append((result, kept))
+        x = result.output
+    if trace or (lengths is not None and keep != "nothing"):
+        x = (
+            x.clone()
+        )  # the caller may change it, as what comes of pad_packed_sequence; the original is still needed
+    h_n = _joined([result.h_n for result, _ in found])
+    c_n = _joined([result.c_n for result, _ in found])
+    return StackResult(x, h_n, c_n, found if trace else [])
+
+
+def _joined(states: list[Tensor]) -> Tensor:
+    return states[0] if len(states) == 1 else torch.cat(states)
