@@ -267,7 +267,7 @@ private:
             step(t, active, smaller(active, with_next));
             with_next = active;
             if (!part.shares_units()) continue;
-            wait();
+            scratch.group->wait_after_step(thread, group_begin, group_end);
             if (!scratch.group->dissolved(thread, group_begin)) continue;
             if (thread != group_begin) return false;
             take_over();

@@ -170,7 +170,7 @@ public:
                 step(s, active, hoisted ? product : nullptr);
                 product += active * stride();
                 if (!part.shares_units()) continue;
-                barrier.wait(thread, part.group_begin, part.group_end);
+                barrier.wait_after_step(thread, part.group_begin, part.group_end);
                 if (!barrier.dissolved(thread, part.group_begin)) continue;
                 if (thread != part.group_begin) return;
                 take_over();

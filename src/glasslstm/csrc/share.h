@@ -34,9 +34,9 @@ private:
     size_t used_ = 0;
 };
 
-// Where the threads of a group wait until all of them have come. The first one of a group that must wait for long
-// dissolves it: from a later wait on, the same one for all, it is alone. (The others may have lost their processors to
-// another process, and would each time again.)
+// Where the threads of a group wait until all of them have come. When the first one of a group must wait for long after
+// a step, it dissolves the group: from a later wait on, the same one for all, it is alone. (The others may have lost
+// their processors to another process, and would each time again. At the start of a call they may have been asleep.)
 class Barrier {
 public:
     static constexpr int kMaxThreads = 256;
@@ -49,16 +49,8 @@ public:
     }
 
     // For threads [begin, end).
-    void wait(int thread, int begin, int end) {
-        const long mine = slots_[thread].arrived + 1;
-        __atomic_store_n(&slots_[thread].arrived, mine, __ATOMIC_RELEASE);
-        bool late = false;
-        for (int k = begin; k < end; ++k) late |= wait_for(slots_[k].arrived, mine);
-        if (!late || thread != begin || slots_[begin].alone_from) return;
-        note_busy();
-        // The others see it after the wait that comes next, and not before.
-        __atomic_store_n(&slots_[begin].alone_from, mine + 1, __ATOMIC_RELAXED);
-    }
+    void wait(int thread, int begin, int end) { wait_or_dissolve(thread, begin, end, false); }
+    void wait_after_step(int thread, int begin, int end) { wait_or_dissolve(thread, begin, end, true); }
 
     // Whether the group is dissolved, as of the last wait.
     bool dissolved(int thread, int begin) const {
@@ -67,6 +59,17 @@ public:
     }
 
 private:
+    void wait_or_dissolve(int thread, int begin, int end, bool after_step) {
+        const long mine = slots_[thread].arrived + 1;
+        __atomic_store_n(&slots_[thread].arrived, mine, __ATOMIC_RELEASE);
+        bool late = false;
+        for (int k = begin; k < end; ++k) late |= wait_for(slots_[k].arrived, mine);
+        if (!late || !after_step || thread != begin || slots_[begin].alone_from) return;
+        note_busy();
+        // The others see it after the wait that comes next, and not before.
+        __atomic_store_n(&slots_[begin].alone_from, mine + 1, __ATOMIC_RELAXED);
+    }
+
     static constexpr long kSpins = 1000;
 
     // Whether it took long.

@@ -21,8 +21,8 @@ bool busy();
 
 // In seconds. Tests make them short or long.
 struct Patience {
-    double late = 3e-4;  // a wait of more is long
-    double busy = 0.2;   // a machine counts as busy for so long
+    double late = 1e-3;  // a wait of more is long
+    double busy = 0.1;   // a machine counts as busy for so long
 };
 extern Patience patience;
 
