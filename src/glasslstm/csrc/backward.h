@@ -73,6 +73,8 @@ struct BackwardScratch {
         const long width = 4 * a.hidden, both = a.input + a.hidden;
         const long bytes = (a.block_bytes ? a.block_bytes : kBlockBytes);
         steps = bytes / (a.batch * (width + both) * long(sizeof(T)));
+        // The sums of a weight's gradient are read and written once for a block: it must have some rows.
+        if (!a.block_bytes && steps * a.batch < kBlockRows) steps = (kBlockRows + a.batch - 1) / a.batch;
         steps = steps < 1 ? 1 : steps > a.time ? a.time : steps;
         starts = arena.take<long>(a.time + 1);
         // Rows that lie a multiple of a page apart fall on the same few places of a cache.
@@ -103,7 +105,7 @@ struct BackwardScratch {
         all->reset(threads);
     }
 
-    static constexpr long kBlockBytes = 1 << 20;
+    static constexpr long kBlockBytes = 1 << 20, kBlockRows = 256;
 };
 
 template <class T>

@@ -13,7 +13,7 @@ from torch import Tensor
 from glasslstm.errors import ArgumentError
 from glasslstm.ops.values import Gradients, Keep, LayerWeights, Result, ResultGrad
 
-__all__ = ["NATIVE", "backward", "can_run", "forward"]
+__all__ = ["NATIVE", "backward", "can_run", "empty", "forward"]
 
 
 def _load() -> Any:
@@ -51,9 +51,9 @@ def forward(
 ) -> Result:
     """Run the layer; arguments as in :func:`glasslstm.ops.layer.layer`, without a projection."""
     (T, B, _), (D, _, H) = x.shape, c_0.shape
-    output, h_n, c_n = _empty(x, T, B, D * H), _empty(x, D, B, H), _empty(x, D, B, H)
-    gates = _empty(x, (D, T, B, 4 * H) if keep in ("gates", "trace") else 0)
-    cell = _empty(x, (D, T, B, H) if keep != "nothing" else 0)
+    output, h_n, c_n = empty(x, T, B, D * H), empty(x, D, B, H), empty(x, D, B, H)
+    gates = empty(x, (D, T, B, 4 * H) if keep in ("gates", "trace") else 0)
+    cell = empty(x, (D, T, B, H) if keep != "nothing" else 0)
     layer = _Layer(x, h_0, c_0, weights, lengths)
     _function("forward", x)(
         *layer.arguments,
@@ -88,12 +88,12 @@ def backward(
     of_output = grad.output if grad.output is None or grad.output.stride(2) == 1 else grad.output.contiguous()
     others = [None if part is None else part.contiguous() for part in grad[1:]]
     found = Gradients(
-        x=_empty(x, x.shape if grad_x else 0),
-        h_0=_empty(x, D, B, H),
-        c_0=_empty(x, D, B, H),
-        cell=_empty(x, (D, T, B, H) if trace else 0),
-        hidden=_empty(x, (D, T, B, H) if trace else 0),
-        weights=[_empty(x, shape) for w in weights for shape in (w[0].shape, w[1].shape, 4 * H, 0)],
+        x=empty(x, x.shape if grad_x else 0),
+        h_0=empty(x, D, B, H),
+        c_0=empty(x, D, B, H),
+        cell=empty(x, (D, T, B, H) if trace else 0),
+        hidden=empty(x, (D, T, B, H) if trace else 0),
+        weights=[empty(x, shape) for w in weights for shape in (w[0].shape, w[1].shape, 4 * H, 0)],
     )
     _function("backward", x)(
         *layer.arguments,
@@ -141,7 +141,7 @@ class _Layer:
         )
 
 
-def _empty(like: Tensor, *shape: Any) -> Tensor:
+def empty(like: Tensor, *shape: Any) -> Tensor:
     """Return a new tensor with any content; a large one of memory that is kept from call to call."""
     sizes = shape[0] if isinstance(shape[0], (tuple, torch.Size)) else shape
     if math.prod(sizes) * like.itemsize < _LARGE:

@@ -21,7 +21,7 @@ from glasslstm.ops.values import (
     directions_of,
 )
 
-__all__ = ["layer"]
+__all__ = ["copy", "layer"]
 
 
 def layer(
@@ -78,6 +78,11 @@ def layer(
             # The node of the operator in the graph is the context that its backward function will see.
             result.output.grad_fn.state_gradients = state_gradients  # type: ignore[attr-defined]
     return result if dtype == wide else Result(*(tensor.to(dtype) for tensor in result))
+
+
+def copy(x: Tensor) -> Tensor:
+    """Return a copy of a result, differentiable."""
+    return x.clone() if _watched(x) or not cpu.can_run(x) else cpu.empty(x, x.shape).copy_(x)
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glasslstm.ops import delegate
 from glasslstm.ops.dispatch import Work, choose
-from glasslstm.ops.layer import layer
+from glasslstm.ops.layer import copy, layer
 from glasslstm.ops.transforms import differentiable_code_needed
 from glasslstm.ops.values import Keep, LayerWeights, Result, StateGradients
 
@@ -126,9 +126,8 @@ def _layer_by_layer(
         found.append((result, kept))
         x = result.output
     if trace or (lengths is not None and keep != "nothing"):
-        x = (
-            x.clone()
-        )  # the caller may change it, as what comes of pad_packed_sequence; the original is still needed
+        # The caller may change it, as what comes of pad_packed_sequence; the original is still needed.
+        x = copy(x)
     h_n = _joined([result.h_n for result, _ in found])
     c_n = _joined([result.c_n for result, _ in found])
     return StackResult(x, h_n, c_n, found if trace else [])
