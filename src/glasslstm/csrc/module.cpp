@@ -74,7 +74,7 @@ void forward(const std::vector<long>& sizes, int threads, const Addresses& weigh
     a.cell = at<T>(cell);
     a.clear_padding = clear_padding;
     const Functions<T>& run = chosen().of(T());
-    const Memory scratch(run.forward_bytes(a));
+    const Memory scratch(run.forward_bytes(a), true);
     a.scratch = scratch.data();
     run.forward(a);
 }
@@ -109,7 +109,7 @@ void backward(const std::vector<long>& sizes, int threads, const Addresses& weig
     a.d_hidden = at<T>(d_hidden);
     a.block_bytes = block_bytes;
     const Functions<T>& run = chosen().of(T());
-    const Memory scratch(run.backward_bytes(a));
+    const Memory scratch(run.backward_bytes(a), true);
     a.scratch = scratch.data();
     run.backward(a);
 }
@@ -137,7 +137,7 @@ public:
         a_.threads = threads;
         a_.h = at<T>(h);
         a_.c = at<T>(c);
-        packed_ = std::make_unique<Memory>(run_.packed_size(a_.input, a_.hidden, a_.layers) * sizeof(T));
+        packed_ = std::make_unique<Memory>(run_.packed_size(a_.input, a_.hidden, a_.layers) * sizeof(T), true);
         T* const packed = static_cast<T*>(packed_->data());
         a_.packed = packed;
         std::vector<Weights<T>> layers;

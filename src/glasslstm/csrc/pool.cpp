@@ -18,9 +18,9 @@ struct Block {
 
 constexpr size_t kHuge = size_t(2) << 20;
 
-// Pages of 2 MiB where the system has them and the block fills some.
-Block map(size_t bytes) {
-    const size_t unit = bytes >= 2 * kHuge ? kHuge : 4096, size = (bytes + unit - 1) / unit * unit;
+// Pages of 2 MiB where the system has them and the block fills some, or where it must be contiguous.
+Block map(size_t bytes, bool contiguous) {
+    const size_t unit = bytes >= 2 * kHuge || (contiguous && bytes >= kHuge / 16) ? kHuge : 4096, size = (bytes + unit - 1) / unit * unit;
     void* const found = mmap(nullptr, size + unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (found == MAP_FAILED) throw std::bad_alloc();
     char* const start = static_cast<char*>(found);
@@ -57,13 +57,14 @@ size_t pool_limit() {
     return limit;
 }
 
-Memory::Memory(size_t bytes) {
+Memory::Memory(size_t bytes, bool contiguous) {
     Pool& shared = pool();
     if (const std::unique_lock<std::mutex> lock(shared.lock, std::try_to_lock); lock) {
         size_t best = shared.unused.size();
         for (size_t k = 0; k < shared.unused.size(); ++k) {
             const size_t size = shared.unused[k].size;
-            if (size < bytes || size > 2 * bytes + 4096) continue;
+            if (size < bytes || size > 2 * bytes + (contiguous ? kHuge : 4096)) continue;
+            if (contiguous && bytes >= kHuge / 16 && size % kHuge) continue;
             if (best == shared.unused.size() || size < shared.unused[best].size) best = k;
         }
         if (best < shared.unused.size()) {
@@ -74,7 +75,7 @@ Memory::Memory(size_t bytes) {
             return;
         }
     }
-    const Block block = map(bytes);
+    const Block block = map(bytes, contiguous);
     data_ = block.data;
     size_ = block.size;
 }

@@ -7,10 +7,11 @@
 namespace glasslstm {
 
 // At least `bytes` bytes, aligned to 64, with any content; it goes back to the pool with its owner. Any thread may
-// make and destroy it. Throws std::bad_alloc.
+// make and destroy it. `contiguous` asks for it in one piece of the machine's memory too, where the system has large
+// pages: pieces of 4 KiB from anywhere may crowd on a few places of a cache. Throws std::bad_alloc.
 class Memory {
 public:
-    explicit Memory(size_t bytes);
+    explicit Memory(size_t bytes, bool contiguous = false);
     ~Memory();
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
