@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import glasslstm as gl
 from glasslstm.ops import cpu
 from glasslstm.ops.layer import layer
 from glasslstm.ops.values import Keep, LayerWeights, Result, StateGradients
@@ -590,3 +591,31 @@ def test_an_unknown_instruction_set_is_refused_in_one_line() -> None:
         "glasslstm.errors.ArgumentError: GLASSLSTM_ISA names no instruction set that is here; "
         f"choose from {there}, or leave it unset"
     )
+
+
+def test_tensors_that_show_other_numbers_than_they_hold_are_seen() -> None:
+    """A negative view holds the numbers with the other sign; torch's dispatcher alone knows."""
+    draw = torch.view_as_complex(torch.randn(9, 2, 3, 2)).conj().imag
+    assert draw.is_neg()
+    lstm = gl.LSTM(3, 17)
+    plain, negative = draw.resolve_neg(), draw
+    with torch.no_grad():
+        assert torch.equal(lstm(negative)[0], lstm(plain)[0])
+    weights = list(lstm.parameters())
+    d_output = torch.view_as_complex(torch.randn(9, 2, 17, 2)).conj().imag
+    found = torch.autograd.grad(lstm(plain)[0], weights, d_output)
+    expected = torch.autograd.grad(lstm(plain)[0], weights, d_output.resolve_neg())
+    assert all(map(torch.equal, found, expected))
+
+
+def test_a_weight_of_a_subclass_is_not_read_behind_its_back() -> None:
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    lstm, x = gl.LSTM(3, 4), torch.randn(5, 2, 3)
+    with torch.no_grad():
+        expected = lstm(x)[0]
+        weight = lstm.weight_hh_l0.detach()
+        lstm.weight_hh_l0 = torch.nn.Parameter(TwoTensor(weight, weight.clone()))
+        output = lstm(x)[0]
+    assert isinstance(output, TwoTensor)
+    assert torch.equal(output.a, expected)

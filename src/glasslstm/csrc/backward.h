@@ -66,7 +66,7 @@ struct BackwardScratch {
     Direction directions[2];
     const T** pointers;  // B for each thread
     T* bias;             // 4H for each thread and direction
-    T* panels_;          // rows of one panel for each thread
+    T* columns;          // a block's rows of one panel of d_gates, for each thread
 
     BackwardScratch(const Backward<T>& a, void* memory, int threads)
         : arena(memory), order(a, arena), group(arena.take<Barrier>(1)), all(arena.take<Barrier>(1)) {
@@ -94,7 +94,7 @@ struct BackwardScratch {
         }
         pointers = arena.take<const T*>(threads * a.batch);
         bias = arena.take<T>(2 * threads * width);
-        panels_ = arena.take<T>(threads * rows * kPanel * kWidth<T>);
+        columns = arena.take<T>(threads * rows * kPanel * kWidth<T>);
     }
 
     void fill(const Backward<T>& a, int threads) {
@@ -408,7 +408,7 @@ private:
     // The block's part of the weights' gradients, for this thread's share of the gates' columns.
     void multiply_weights(bool first) const {
         const long rows = scratch.starts[end] - scratch.starts[begin], width = 4 * a.hidden;
-        T* const packed = scratch.panels_ + thread * scratch.steps * a.batch * kPanel * W;
+        T* const packed = scratch.columns + thread * scratch.steps * a.batch * kPanel * W;
         const Range range(way.sums.count(), index, size);
         const Tiling tiling{way.sums.depth};
         for (long p = range.begin; p < range.end; ++p) {

@@ -82,12 +82,12 @@ def layer(
 
 def copy(x: Tensor) -> Tensor:
     """Return a copy of a result, differentiable."""
-    return x.clone() if _watched(x) or not cpu.can_run(x) else cpu.empty(x, x.shape).copy_(x)
+    return x.clone() if _watched([x]) or not cpu.can_run(x) else cpu.empty(x, x.shape).copy_(x)
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     """Call the operator, or what it stands for where nobody is looking on: that takes half the time."""
-    if _watched(arguments[0]):
+    if _watched(arguments[:-3]):
         found: tuple[Tensor, ...] = torch.ops.glasslstm.layer(*arguments)
         return found
     if arguments[-1] == "nothing":
@@ -95,15 +95,23 @@ def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     return _Layer.apply(*arguments)  # type: ignore[no-any-return]
 
 
-def _watched(tensor: Tensor) -> bool:
-    """Tell whether a compiler, a tracer, a transform or a mode of torch must see the operator."""
+def _watched(tensors: Sequence[Tensor | None]) -> bool:
+    """Tell whether a compiler, a tracer, a transform, a mode or a kind of tensor of torch must see the operator."""
     return (
         torch.compiler.is_compiling()
-        or type(tensor) not in (Tensor, Parameter)
         or transforms_active()
-        or torch._C._functorch.is_legacy_batchedtensor(tensor)  # of is_grads_batched
         or torch.jit.is_tracing()  # type: ignore[attr-defined]
         or torch._C._len_torch_dispatch_stack() > 0
+        or any(tensor is not None and _is_special(tensor) for tensor in tensors)
+    )
+
+
+def _is_special(tensor: Tensor) -> bool:
+    """Tell whether a tensor has no numbers of its own at its address, or not those that it shows."""
+    return (
+        type(tensor) not in (Tensor, Parameter)
+        or tensor.is_neg()
+        or torch._C._functorch.is_legacy_batchedtensor(tensor)  # of is_grads_batched
     )
 
 
@@ -237,8 +245,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     kept = getattr(ctx, "state_gradients", ())
     if torch.is_grad_enabled():  # under create_graph: the gradient must itself be differentiable
         return *_differentiable_backward(grads, inputs, ctx.needs_input_grad, kept), None, None
-    watched = _watched(next((grad for grad in grads if grad is not None), output))
-    run = torch.ops.glasslstm.layer_backward if watched else _layer_backward
+    run = torch.ops.glasslstm.layer_backward if _watched([*grads, *inputs]) else _layer_backward
     d_x, d_h_0, d_c_0, d_cell, d_hidden, *d_weights = run(
         *_of_kept(grads, gates, cell),
         *inputs,
