@@ -204,7 +204,7 @@ class TestSize:
     @pytest.mark.parametrize(("steps", "units", "entries"), [(1500, 256, 2), (100, 100, 24)])
     def test_a_large_trace_is_shown_in_part(self, tmp_path, steps, units, entries):
         values = torch.rand(steps, 1, units)
-        trace = Trace({(layer, 0): GateTrace(*[values] * 6) for layer in range(entries)})
+        trace = Trace({(layer, 0): GateTrace(*[values] * 8) for layer in range(entries)})
         given = {**arguments(), "trace": trace, "inputs": np.ones((steps, 3))}
         page = write_report(tmp_path / "report.html", **given).read_text("utf-8")
         assert len(page.encode()) < LIMIT

@@ -2,7 +2,7 @@
 
 from glasslstm._extras import require
 
-for _module in ("narwhals", "pyarrow", "pydantic", "rich", "safetensors", "sklearn"):
+for _module in ("narwhals", "pyarrow", "pydantic", "rich", "sklearn"):
     require(_module, extra="train")
 
 from glasslstm.estimators.classifier import LSTMClassifier  # noqa: E402

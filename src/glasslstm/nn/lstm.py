@@ -251,7 +251,7 @@ class LSTM(nn.Module):
         states = batch.state(result.h_n), batch.state(result.c_n)
         if not return_trace:
             return batch.output(result.output), states
-        return batch.output(result.output), states, self._trace(result, batch)
+        return batch.output(result.output), states, self._trace(result, batch, (h_0, c_0))
 
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a stream: the stack with its state kept inside, to be run one step at a time.
@@ -342,16 +342,25 @@ class LSTM(nn.Module):
                 inputs.check_state(name, state, expected, batch.x, any_dtype=any_dtype)
         return batch.initial(h_0, self._output_size, count), batch.initial(c_0, self.hidden_size, count)
 
-    def _trace(self, result: StackResult, batch: inputs.Batch) -> Trace:
+    def _trace(self, result: StackResult, batch: inputs.Batch, hx: States) -> Trace:
         entries = {}
+        h_0, c_0 = map(batch.state, hx)
         for k, (layer, gradients) in enumerate(result.layers):
             hidden = layer.output.chunk(self._directions, dim=-1)
             for d in range(self._directions):
                 i, f, g, o = layer.gates[d].chunk(4, dim=-1)
                 quantities = dict(zip(QUANTITIES, (i, f, g, o, layer.cell[d], hidden[d]), strict=True))
                 steps = {name: batch.steps(tensor) for name, tensor in quantities.items()}
-                entries[k, d] = GateTrace(**steps, gradients=gradients[d])
-        return Trace(entries, batch.lengths)
+                row = k * self._directions + d
+                entries[k, d] = GateTrace(
+                    **steps,
+                    initial_hidden=h_0[row],
+                    initial_cell=c_0[row],
+                    lengths=batch.lengths,
+                    reverse=d == 1,
+                    gradients=gradients[d],
+                )
+        return Trace(entries, batch.lengths, batch.steps(batch.x))
 
 
 class LSTMCell(nn.Module):
@@ -473,7 +482,8 @@ class LSTMCell(nn.Module):
                 h, c = torch.lstm_cell(x, (h, c), *weights[:4])
                 return h.view(shape), c.view(shape)
             step = equations.step(x, h, c, equations.concatenate_weights(*weights[:4]))
-        gates = GateTrace(**{name: quantity.view(shape) for name, quantity in step._asdict().items()})
+        quantities = {name: quantity.view(shape) for name, quantity in step._asdict().items()}
+        gates = GateTrace(**quantities, initial_hidden=h.view(shape), initial_cell=c.view(shape))
         return ((gates.hidden, gates.cell), gates) if return_trace else (gates.hidden, gates.cell)
 
     def _states(

@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from glasslstm.errors import ArgumentError
 from glasslstm.ops.values import StateGradients
 
-__all__ = ["QUANTITIES", "GateTrace", "Trace"]
+__all__ = ["GRADIENTS", "QUANTITIES", "GateTrace", "Trace"]
 
 QUANTITIES = ("input_gate", "forget_gate", "candidate", "output_gate", "cell", "hidden")
 """The names of the six recorded quantities, in the order in which the equations produce them."""
+
+GRADIENTS = ("cell_grad", "hidden_grad")
+"""The names of what a backward pass adds to them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,12 @@ class GateTrace:
         c_t.
     hidden
         h_t, what the next layer sees.
+    initial_hidden, initial_cell
+        h_0 and c_0, what this direction started from: (B, P) and (B, H), without B for an unbatched input.
+    lengths
+        The valid steps of each sequence, (B,), or ``None`` where all have all steps.
+    reverse
+        Whether this direction reads each sequence from its last valid step to its first.
 
     Examples
     --------
@@ -55,6 +65,10 @@ class GateTrace:
     output_gate: Tensor
     cell: Tensor
     hidden: Tensor
+    initial_hidden: Tensor
+    initial_cell: Tensor
+    lengths: Tensor | None = None
+    reverse: bool = False
     gradients: StateGradients | None = field(default=None, repr=False)
 
     @property
@@ -69,9 +83,21 @@ class GateTrace:
         grad = None if self.gradients is None else self.gradients.hidden
         return None if grad is None else grad.view(self.hidden.shape)
 
+    @property
+    def valid(self) -> Tensor:
+        """Where there is a step and no padding, (T, B), or (T,) for an unbatched input."""
+        steps = torch.arange(len(self.cell), device=self.cell.device)
+        if self.lengths is None:
+            return (steps >= 0).view(-1, *[1] * (self.cell.dim() - 2)).expand(self.cell.shape[:-1])
+        return steps[:, None] < self.lengths
+
     def numpy(self) -> dict[str, NDArray[np.floating]]:
-        """Return the six quantities by name as numpy arrays, detached and on the CPU."""
-        return {name: _to_numpy(getattr(self, name)) for name in QUANTITIES}
+        """Return the six quantities by name as numpy arrays, detached and on the CPU.
+
+        After a backward pass ``cell_grad`` and ``hidden_grad`` are there too.
+        """
+        found = {name: getattr(self, name) for name in (*QUANTITIES, *GRADIENTS)}
+        return {name: _to_numpy(tensor) for name, tensor in found.items() if tensor is not None}
 
 
 class Trace:
@@ -91,10 +117,17 @@ class Trace:
     [(0, 0), (1, 0)]
     """
 
-    def __init__(self, entries: dict[tuple[int, int], GateTrace], lengths: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        entries: dict[tuple[int, int], GateTrace],
+        lengths: Tensor | None = None,
+        input: Tensor | None = None,
+    ) -> None:
         self._entries = entries
         self.lengths = lengths
         """The length of each sequence, (B,), or ``None`` where all have all steps."""
+        self.input = input
+        """What the first layer read, (T, B, I), or (T, I) for an unbatched input; ``None`` where it is not known."""
 
     @property
     def num_layers(self) -> int:
