@@ -7,6 +7,7 @@ from glasslstm._version import __version__
 
 if TYPE_CHECKING:
     from glasslstm.estimators import LSTMClassifier
+    from glasslstm.insight.watch import Watcher, watch
     from glasslstm.modelfile import load
     from glasslstm.nn.lstm import LSTM, LSTMCell
     from glasslstm.nn.stream import Stream
@@ -22,11 +23,13 @@ __all__ = [
     "LSTMClassifier",
     "Stream",
     "Trace",
+    "Watcher",
     "__version__",
     "concatenate_weights",
     "load",
     "split_weights",
     "use_kernel",
+    "watch",
 ]
 
 # Each name is imported at its first use: the command line answers before torch is loaded, and what needs an
@@ -39,10 +42,12 @@ _MODULES = {
     "LSTMClassifier": "glasslstm.estimators",
     "Stream": "glasslstm.nn.stream",
     "Trace": "glasslstm.nn.trace",
+    "Watcher": "glasslstm.insight.watch",
     "concatenate_weights": "glasslstm.ops.equations",
     "load": "glasslstm.modelfile",
     "split_weights": "glasslstm.ops.equations",
     "use_kernel": "glasslstm.ops.dispatch",
+    "watch": "glasslstm.insight.watch",
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class GateTrace:
     initial_cell: Tensor
     lengths: Tensor | None = None
     reverse: bool = False
-    gradients: StateGradients | None = field(default=None, repr=False)
+    gradients: StateGradients | _Rows | None = field(default=None, repr=False)
 
     @property
     def cell_grad(self) -> Tensor | None:
@@ -99,6 +99,54 @@ class GateTrace:
         found = {name: getattr(self, name) for name in (*QUANTITIES, *GRADIENTS)}
         return {name: _to_numpy(tensor) for name, tensor in found.items() if tensor is not None}
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> GateTrace:
+        """Return the six quantities and the initial states with `function` applied to each."""
+        names = (*QUANTITIES, "initial_hidden", "initial_cell")
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
+
+    def window(self, start: int, stop: int) -> GateTrace:
+        """Return the steps from `start` up to `stop`, with the states in which this direction enters them."""
+        names = {name: getattr(self, name)[start:stop] for name in QUANTITIES}
+        lengths = None if self.lengths is None else (self.lengths - start).clamp(0, stop - start)
+        gradients = None if self.gradients is None else _Rows(self.gradients, start, stop)
+        return replace(
+            self,
+            **names,
+            initial_hidden=self._entering("hidden", start, stop),
+            initial_cell=self._entering("cell", start, stop),
+            lengths=lengths,
+            gradients=gradients,
+        )
+
+    def _entering(self, name: str, start: int, stop: int) -> Tensor:
+        states, initial = getattr(self, name), getattr(self, f"initial_{name}")
+        total = len(states)
+        if self.lengths is None:
+            row = stop if self.reverse else start - 1
+            return states[row] if 0 <= row < total else initial
+        # A forward direction stays where its sequence ended; a reverse one starts there.
+        row = torch.full_like(self.lengths, stop) if self.reverse else self.lengths.clamp(max=start) - 1
+        inside = (row >= 0) & (row < self.lengths)
+        found = states[row.clamp(0, total - 1), torch.arange(len(row), device=row.device)]
+        return torch.where(inside[:, None], found, initial)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some steps of the gradients that a backward pass leaves, looked up when they are asked for."""
+
+    whole: StateGradients | _Rows
+    start: int
+    stop: int
+
+    @property
+    def cell(self) -> Tensor | None:
+        return None if self.whole.cell is None else self.whole.cell[self.start : self.stop]
+
+    @property
+    def hidden(self) -> Tensor | None:
+        return None if self.whole.hidden is None else self.whole.hidden[self.start : self.stop]
+
 
 class Trace:
     """The record of one call of an LSTM: ``trace[layer, direction]`` is a :class:`GateTrace`.
@@ -122,12 +170,18 @@ class Trace:
         entries: dict[tuple[int, int], GateTrace],
         lengths: Tensor | None = None,
         input: Tensor | None = None,
+        start: int = 0,
+        left_out: str | None = None,
     ) -> None:
         self._entries = entries
         self.lengths = lengths
         """The length of each sequence, (B,), or ``None`` where all have all steps."""
         self.input = input
         """What the first layer read, (T, B, I), or (T, I) for an unbatched input; ``None`` where it is not known."""
+        self.start = start
+        """The step of the call that is the first one here; 0 unless steps were left out."""
+        self.left_out = left_out
+        """What was left out of the call to save memory, in words; ``None`` for a whole one."""
 
     @property
     def num_layers(self) -> int:
@@ -147,6 +201,39 @@ class Trace:
                 f"trace[{key!r}]: there is no such entry; the index is [layer, direction] with "
                 f"layer 0 to {self.num_layers - 1} and direction 0 to {self.num_directions - 1}"
             ) from None
+
+    def map(self, function: Callable[[GateTrace], GateTrace]) -> Trace:
+        """Return the trace with `function` applied to each entry, all else as it is."""
+        entries = {key: function(gates) for key, gates in self._entries.items()}
+        return Trace(entries, self.lengths, self.input, self.start, self.left_out)
+
+    def window(self, start: int, stop: int) -> Trace:
+        """Return the steps from `start` up to `stop`, with the states in which each direction enters them.
+
+        Examples
+        --------
+        >>> import torch, glasslstm as gl
+        >>> trace = gl.LSTM(3, 4)(torch.randn(9, 2, 3), return_trace=True)[2]
+        >>> part = trace.window(6, 9)
+        >>> part.start, torch.equal(part[0, 0].initial_cell, trace[0, 0].cell[5])
+        (6, True)
+        """
+        found = self.map(lambda gates: gates.window(start, stop))
+        found.lengths = next(iter(found._entries.values())).lengths
+        found.input = None if self.input is None else self.input[start:stop]
+        found.start = self.start + start
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that the six quantities of all entries take, and their gradients where there are any."""
+        tensors = [
+            tensor
+            for gates in self._entries.values()
+            for tensor in (*(getattr(gates, name) for name in (*QUANTITIES, *GRADIENTS)),)
+            if tensor is not None
+        ]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self._entries)
