@@ -7,6 +7,8 @@ from glasslstm._version import __version__
 
 if TYPE_CHECKING:
     from glasslstm.estimators import LSTMClassifier
+    from glasslstm.insight.diagnose import diagnose
+    from glasslstm.insight.findings import Diagnosis, Finding
     from glasslstm.insight.watch import Watcher, watch
     from glasslstm.modelfile import load
     from glasslstm.nn.lstm import LSTM, LSTMCell
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LSTM",
+    "Diagnosis",
+    "Finding",
     "GateTrace",
     "GateWeights",
     "LSTMCell",
@@ -26,6 +30,7 @@ __all__ = [
     "Watcher",
     "__version__",
     "concatenate_weights",
+    "diagnose",
     "load",
     "split_weights",
     "use_kernel",
@@ -36,6 +41,8 @@ __all__ = [
 # extra asks for it only then.
 _MODULES = {
     "LSTM": "glasslstm.nn.lstm",
+    "Diagnosis": "glasslstm.insight.findings",
+    "Finding": "glasslstm.insight.findings",
     "GateTrace": "glasslstm.nn.trace",
     "GateWeights": "glasslstm.ops.equations",
     "LSTMCell": "glasslstm.nn.lstm",
@@ -44,6 +51,7 @@ _MODULES = {
     "Trace": "glasslstm.nn.trace",
     "Watcher": "glasslstm.insight.watch",
     "concatenate_weights": "glasslstm.ops.equations",
+    "diagnose": "glasslstm.insight.diagnose",
     "load": "glasslstm.modelfile",
     "split_weights": "glasslstm.ops.equations",
     "use_kernel": "glasslstm.ops.dispatch",

@@ -13,13 +13,13 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from glasslstm.errors import KernelError
 from glasslstm.nn import inputs
-from glasslstm.nn.lstm import LSTM, _autocast, _cast
+from glasslstm.nn.lstm import LSTM, LSTMCell, _autocast, _cast
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops.dispatch import Work, choose
 from glasslstm.ops.layer import layer
 from glasslstm.ops.values import LayerWeights, Result, StateGradients
 
-__all__ = ["Call", "Replay"]
+__all__ = ["Call", "Replay", "weights_of"]
 
 
 class Call(NamedTuple):
@@ -52,14 +52,14 @@ class Call(NamedTuple):
         )
         cast, _ = _autocast(batch.x.device.type)
         if isinstance(module, LSTM):
-            weights, states = module._weights(), module._initial_states(hx, batch, any_dtype=True)
+            states = module._initial_states(hx, batch, any_dtype=True)
         else:
-            weights, states = _torch_weights(module), _torch_states(module, hx, batch)
+            states = _torch_states(module, hx, batch)
         return cls(
             replace(batch, x=_cast(batch.x, cast)),
             _cast(states[0], cast),
             _cast(states[1], cast),
-            [part.map(lambda weight: _cast(weight, cast)) for part in weights],
+            [part.map(lambda weight: _cast(weight, cast)) for part in weights_of(module)],
             directions=2 if module.bidirectional else 1,
             dropout=module.dropout if module.training and module.num_layers > 1 else 0.0,
             ours=isinstance(module, LSTM),
@@ -87,11 +87,15 @@ class Call(NamedTuple):
         return T * B * widths * len(self.weights) * self.batch.x.element_size()
 
 
-def _torch_weights(module: nn.LSTM) -> list[LayerWeights]:
-    fields = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+def weights_of(module: nn.LSTM | LSTM | nn.LSTMCell | LSTMCell) -> list[LayerWeights]:
+    """Return the weights of each layer, the forward direction and then the reverse one; of a cell its own."""
+    if isinstance(module, LSTM):
+        return module._weights()
+    names = module._all_weights if isinstance(module, nn.LSTM) else [[*LayerWeights._fields[:4]]]
+    fields = LayerWeights._fields
     found = []
-    for names in module._all_weights:
-        by_field = {field: name for field in fields for name in names if name.startswith(field)}
+    for own in names:
+        by_field = {field: name for field in fields for name in own if name.startswith(field)}
         found.append(LayerWeights(**{field: getattr(module, name) for field, name in by_field.items()}))
     return found
 

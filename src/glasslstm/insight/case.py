@@ -1,0 +1,172 @@
+"""What the rules look at: one run of a model, with a trace of every LSTM in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glasslstm.errors import ArgumentError
+from glasslstm.insight.findings import Place
+from glasslstm.insight.replay import weights_of
+from glasslstm.insight.running import first_tensor, run
+from glasslstm.insight.watch import Watcher, watch
+from glasslstm.nn.trace import GateTrace, Trace
+from glasslstm.ops.values import LayerWeights
+
+__all__ = ["Case", "Entry", "Loss"]
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One layer of one LSTM in one direction."""
+
+    module: str
+    layer: int
+    direction: int
+    gates: GateTrace
+    """Of the longest call of the run; (T, B, H), also for an unbatched input."""
+    x: Tensor
+    """What this layer read in that call, (T, B, its input size)."""
+    weights: LayerWeights
+
+    def place(self, units: Any = ()) -> Place:
+        """Return where this is; `units` may be a tensor of indices or of booleans, (H,)."""
+        if isinstance(units, Tensor):
+            units = (units.nonzero().flatten() if units.dtype == torch.bool else units).tolist()
+        return Place(self.module, self.layer, self.direction, tuple(units))
+
+
+class Case:
+    """A model, the data it is looked at with, and what one run of it in ``eval()`` showed.
+
+    Made and used inside :func:`~glasslstm.insight.running.undisturbed`.
+
+    Attributes
+    ----------
+    model, inputs, targets, loss
+        As for :func:`glasslstm.diagnose`.
+    training
+        For each module, whether it was in training mode before.
+    watcher
+        What the LSTMs did in the run, gradients included.
+    output
+        What the model returned, without a graph.
+    value
+        The loss, ``None`` where none was given.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        targets: Any = None,
+        loss: Loss | None = None,
+        training: dict[nn.Module, bool] | None = None,
+    ) -> None:
+        self.model, self.inputs, self.targets, self.loss = model, inputs, targets, loss
+        self.training = training or {}
+        with torch.enable_grad(), watch(model, calls=256) as self.watcher:
+            output = run(model, inputs)
+            value = self._value(output)
+            if value is not None and value.requires_grad:
+                value.backward()
+        self.output = _detached(output)
+        self.value = None if loss is None or value is None else float(value)
+
+    def _value(self, output: Any) -> Tensor | None:
+        """Return the loss; without one, the sum of the squares of the output stands for it."""
+        if self.loss is None:
+            found = first_tensor(output)
+            return None if found is None else found.square().sum()
+        value = self.loss(output, self.targets)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise ArgumentError(
+                "loss: expected a function (output, targets) -> a tensor with one number; got "
+                f"{tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__}"
+            )
+        return value
+
+    def again(self, inputs: Any = None) -> tuple[Any, Watcher]:
+        """Run the model once more, without gradients, with these or with its own inputs."""
+        with torch.no_grad(), watch(self.model, calls=256) as watcher:
+            output = run(self.model, self.inputs if inputs is None else inputs)
+        return output, watcher
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Every layer and direction of every LSTM that was called, of its longest call."""
+        return [
+            entry
+            for name in self.watcher
+            for entry in _entries(name, self.watcher.modules[name], _longest(self.watcher.calls(name)))
+        ]
+
+    @cached_property
+    def guess(self) -> float | None:
+        """The loss of the best constant output, the same for every sequence; ``None`` where it cannot be found."""
+        return None if self.loss is None else _guess(self.output, self.targets, self.loss)
+
+
+def _longest(calls: tuple[Trace, ...]) -> Trace:
+    return max(calls, key=lambda trace: len(trace[0, 0].cell))
+
+
+def _entries(name: str, module: Any, trace: Trace) -> list[Entry]:
+    weights = weights_of(module)
+    found: list[Entry] = []
+    for (layer, direction), gates in trace._entries.items():
+        if layer == 0:
+            x = trace.input
+            assert x is not None
+        else:
+            x = torch.cat([trace[layer - 1, d].hidden for d in range(trace.num_directions)], dim=-1)
+        own = weights[layer * trace.num_directions + direction].map(Tensor.detach)
+        if gates.cell.dim() == 2:  # unbatched
+            found.append(Entry(name, layer, direction, _batched(gates), x.unsqueeze(1), own))
+        else:
+            found.append(Entry(name, layer, direction, gates, x, own))
+    return found
+
+
+def _batched(gates: GateTrace) -> GateTrace:
+    """Turn the trace of an unbatched call into one of a batch of one."""
+    return gates.map(lambda tensor: tensor.unsqueeze(-2))
+
+
+def _detached(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.detach()
+    if isinstance(output, dict):
+        return {name: _detached(part) for name, part in output.items()}
+    if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
+        return type(output)(map(_detached, output))
+    return output
+
+
+def _guess(output: Any, targets: Any, loss: Loss) -> float | None:
+    """Fit one row that stands for every sequence's output, by L-BFGS on the loss itself."""
+    if not isinstance(output, Tensor) or not output.is_floating_point() or output.dim() < 1:
+        return None
+    row = torch.zeros_like(output[:1]).requires_grad_()
+    optimizer = torch.optim.LBFGS([row], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(row.expand_as(output), targets)
+        value.backward()
+        return value
+
+    try:
+        with torch.enable_grad():
+            optimizer.step(closure)
+            value = float(loss(row.expand_as(output), targets))
+    except (RuntimeError, ValueError, TypeError):
+        return None  # a loss that wants another output than a batch of rows
+    return value if torch.isfinite(torch.tensor(value)) else None

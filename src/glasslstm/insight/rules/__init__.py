@@ -1,0 +1,10 @@
+"""The rules behind :func:`glasslstm.diagnose`: each looks for one thing, and says by which figure it found it.
+
+A rule is a function from a :class:`~glasslstm.insight.case.Case` to hits, under the :class:`Code` of what it finds;
+to add one is to write it in the file where its kind stands, and its page in ``docs/findings/``.
+"""
+
+from glasslstm.insight.rules import gates, wiring
+from glasslstm.insight.rules.registry import RULES, Hit, Rule, Skip, rule
+
+__all__ = ["RULES", "Hit", "Rule", "Skip", "gates", "rule", "wiring"]
