@@ -21,6 +21,8 @@ WORKS = {
     "ragged-training": pairs.ragged_training,
     "gates-inference": pairs.gates_inference,
     "gates-training": pairs.gates_training,
+    "watch-inference": pairs.watch_inference,
+    "watch-training": pairs.watch_training,
     "recompute": pairs.recompute,
     "scaling": pairs.per_step(pairs.training),
 }
@@ -48,7 +50,8 @@ def test_steps_are_forward_alone_and_a_cell_is_one_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["inference", "training", "ragged-inference", "ragged-training", "gates-inference"]
+    "name",
+    ["inference", "training", "ragged-inference", "ragged-training", "gates-inference", "watch-training"],
 )
 def test_a_wrong_kernel_of_ours_is_found(name, monkeypatch: pytest.MonkeyPatch) -> None:
     correct = gl.LSTM.forward
@@ -70,6 +73,7 @@ def test_what_is_compared_with_what() -> None:
     assert names("inference") == names("training") == {"torch.nn.LSTM"}
     assert names("ragged-inference") == names("ragged-training") == {"torch.nn.LSTM", "glasslstm, padded"}
     assert names("gates-inference") == names("gates-training") == {"glasslstm", "loop by hand"}
+    assert names("watch-inference") == names("watch-training") == {"glasslstm", "loop by hand"}
 
 
 @pytest.mark.parametrize("name", ["inference", "ragged-inference"])

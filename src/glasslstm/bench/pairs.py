@@ -14,7 +14,8 @@ from glasslstm.bench.memory import OURS, RECOMPUTE, TORCH, trained
 from glasslstm.bench.opponents import LOOP, ONNX, loop_by_hand, missing, onnx_run, onnx_steps
 from glasslstm.bench.shapes import Shape
 from glasslstm.bench.twins import Twins
-from glasslstm.nn.trace import QUANTITIES
+from glasslstm.insight.watch import watch
+from glasslstm.nn.trace import QUANTITIES, Trace
 
 __all__ = [
     "Pairs",
@@ -28,11 +29,14 @@ __all__ = [
     "recompute",
     "step",
     "training",
+    "watch_inference",
+    "watch_training",
 ]
 
 Pairs: TypeAlias = Callable[[Shape], Iterator[Pair]]
 
 CELL, GATES, PADDED = "torch.nn.LSTMCell", "glasslstm, return_trace=True", "glasslstm, padded"
+WATCHED, WATCHED_TORCH = "glasslstm, watched", "torch.nn.LSTM, watched"
 
 # By hidden size: against torch.nn.LSTM, and against torch.nn.LSTMCell.
 _STEP_GOALS = {32: (30.0, 8.0), 128: (30.0, 8.0), 256: (20.0, 5.0)}
@@ -103,6 +107,33 @@ def gates_training(shape: Shape) -> Iterator[Pair]:
     yield Pair(kept, Side(LOOP, loop, truth))
 
 
+def watch_inference(shape: Shape) -> Iterator[Pair]:
+    """Watch a model with one LSTM, ours or torch's, without gradients."""
+    twins = Twins(shape)
+    truth = twins.output_in_float64(loop_by_hand)
+    loop = Side(LOOP, twins.inference(twins.theirs, loop_by_hand), truth)
+    watched = Side(WATCHED, twins.inference(twins.ours, _watched), truth)
+    bare = twins.output_in_float64(twins.padded)
+    yield Pair(watched, Side(OURS, twins.inference(twins.ours, twins.padded), bare), kind="cost", goal=1.3)
+    yield Pair(watched, loop, goal=3.0)
+    yield Pair(Side(WATCHED_TORCH, twins.inference(twins.theirs, _watched), truth), loop)
+
+
+def watch_training(shape: Shape) -> Iterator[Pair]:
+    """Watch the same while it trains: the gradients of the states are kept, too."""
+    twins = Twins(shape)
+    truth = twins.gradients_in_float64(twins.padded)
+    loop = Side(LOOP, twins.training(twins.theirs, lambda *call: loop_by_hand(*call)[-1]), truth)
+    watched, watched_torch = (
+        Side(name, twins.training(module, lambda *call: _watched(*call)[-1]), truth)
+        for name, module in ((WATCHED, twins.ours), (WATCHED_TORCH, twins.theirs))
+    )
+    bare = Side(OURS, twins.training(twins.ours, twins.padded), truth)
+    yield Pair(watched, bare, kind="cost", goal=1.15)
+    yield Pair(watched, loop, goal=3.0)
+    yield Pair(watched_torch, loop)
+
+
 def step(shape: Shape) -> Iterator[Pair]:
     """Go step by step, the state handed on: T steps in a run. Nothing where a direction starts at the end."""
     if shape.D > 1:
@@ -159,7 +190,17 @@ def _onnx(make: Callable[[], Run]) -> list[Run]:
 
 def _quantities(module: Any, x: Tensor) -> list[Tensor]:
     output, _, trace = module(x, return_trace=True)
-    return [getattr(trace[key], name) for key in trace for name in QUANTITIES] + [output]
+    return [*_all_of(trace), output]
+
+
+def _watched(module: Any, x: Tensor) -> list[Tensor]:
+    with watch(module) as watcher:
+        output, _ = module(x)
+    return [*_all_of(watcher[""]), output]
+
+
+def _all_of(trace: Trace) -> list[Tensor]:
+    return [getattr(trace[key], name) for key in trace for name in QUANTITIES]
 
 
 def _steps_of_ours(twins: Twins) -> Run:

@@ -134,6 +134,10 @@ WORKS = {
         "every gate at every step kept, without gradients", GRID, _in_pairs(pairs.gates_inference)
     ),
     "gates-training": Work("the same, forward and backward", GRID, _in_pairs(pairs.gates_training)),
+    "watch-inference": Work(
+        "every LSTM of a model watched, without gradients", GRID, _in_pairs(pairs.watch_inference)
+    ),
+    "watch-training": Work("the same, forward and backward", GRID, _in_pairs(pairs.watch_training)),
     "recompute": Work(
         "training with less memory: what it costs in time, and what memory it leaves",
         GRID,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -55,13 +55,13 @@ def untap(module: nn.Module) -> None:
 _OBSERVERS: WeakKeyDictionary[nn.Module, Observer] = WeakKeyDictionary()
 
 
+@cache
 def _tapped(original: type[nn.Module]) -> type[nn.Module]:
     kind = next(kind for kind in KINDS if issubclass(original, kind))
 
-    run: Callable[..., Any] = kind.forward
-
     def forward(self: nn.Module, *arguments: Any, **options: Any) -> Any:
         observer = _OBSERVERS.get(self)
+        run: Callable[..., Any] = kind.forward  # as it is now: others may have changed it
         if observer is None or torch.compiler.is_compiling():
             return run(self, *arguments, **options)
         return observer(partial(run, self), *arguments, **options)

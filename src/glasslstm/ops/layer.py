@@ -90,7 +90,7 @@ def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     if _watched(arguments[:-3]):
         found: tuple[Tensor, ...] = torch.ops.glasslstm.layer(*arguments)
         return found
-    if arguments[-1] == "nothing":
+    if arguments[-1] == "nothing" or not torch.is_grad_enabled():
         return _layer(*arguments)
     return _Layer.apply(*arguments)  # type: ignore[no-any-return]
 
@@ -260,7 +260,8 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         left.cell, left.hidden = d_cell[d], d_hidden[d]
     weights = []
     for ih, hh, bias, hr in (d_weights[:4], d_weights[4:]):
-        weights += [ih, hh, bias, bias.clone(), hr]  # of two biases with one gradient, each has its own
+        other = bias.clone() if bias.numel() else bias  # of two biases with one gradient, each has its own
+        weights += [ih, hh, bias, other, hr]
     parts = [d_x, d_h_0, d_c_0, *weights, None, None, None]
     return tuple(part if need else None for part, need in zip(parts, ctx.needs_input_grad, strict=True))
 
@@ -272,10 +273,12 @@ class _Layer(torch.autograd.Function):
     """The operator without the dispatcher."""
 
     @staticmethod
-    def forward(*arguments: Any) -> tuple[Tensor, ...]:
-        return _layer(*arguments)
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        found = _layer(*arguments)
+        # Not as a method setup_context: for one, torch reads the signature of forward() in every call.
+        _setup_context(ctx, arguments, found)
+        return found
 
-    setup_context = staticmethod(_setup_context)
     backward = staticmethod(_backward)
 
 
