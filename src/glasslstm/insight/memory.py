@@ -70,10 +70,8 @@ def half_life(gates: GateTrace) -> Tensor:
     """
     f = _forget(gates)
     steps = f.flatten(0, -2)
-    loss = (
-        -steps.log().sum(0).abs() / gates.valid.sum()
-    )  # padding counts as f = 1, and ln f is never positive
-    return math.log(2) / loss.abs()
+    lost = steps.log().sum(0).abs() / gates.valid.sum()  # padding counts as f = 1
+    return math.log(2) / lost
 
 
 def retention(gates: GateTrace, start: int | None = None, stop: int | None = None) -> Tensor:
