@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test lint sanitize wheel bench defaults accuracy format clean
+.PHONY: help setup demo test others faults lint sanitize wheel bench defaults accuracy format clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -27,6 +27,14 @@ demo: $(READY)   ## train on real data; results in runs/demo/
 # One thread a worker: the tests are many and small, and workers with several threads each fight for the cores.
 test: $(READY)   ## the tests, doctests among them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+others:          ## convert, watch and diagnose on models of other packages, in an environment of its own (gigabytes)
+	test -x build/others/bin/python || $(PYTHON) -m venv build/others
+	build/others/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/others/requirements.txt .
+	OMP_NUM_THREADS=1 build/others/bin/python -m pytest -m others tests/others
+
+faults: $(READY) ## planted faults and healthy models: how often diagnose is right (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults
 
 lint: $(READY)   ## style and types
 	$(BIN)/ruff check

@@ -8,9 +8,15 @@ from glasslstm._version import __version__
 if TYPE_CHECKING:
     from glasslstm.estimators import LSTMClassifier
     from glasslstm.insight.diagnose import diagnose
+    from glasslstm.insight.explain import Explanation, explain
     from glasslstm.insight.findings import Diagnosis, Finding
+    from glasslstm.insight.logits import logit_contributions
+    from glasslstm.insight.memory import contributions, half_life, retention, retention_by_lag, saturation
+    from glasslstm.insight.record import Record
     from glasslstm.insight.watch import Watcher, watch
     from glasslstm.modelfile import load
+    from glasslstm.nn import init
+    from glasslstm.nn.convert import convert, revert
     from glasslstm.nn.lstm import LSTM, LSTMCell
     from glasslstm.nn.stream import Stream
     from glasslstm.nn.trace import GateTrace, Trace
@@ -20,18 +26,30 @@ if TYPE_CHECKING:
 __all__ = [
     "LSTM",
     "Diagnosis",
+    "Explanation",
     "Finding",
     "GateTrace",
     "GateWeights",
     "LSTMCell",
     "LSTMClassifier",
+    "Record",
     "Stream",
     "Trace",
     "Watcher",
     "__version__",
     "concatenate_weights",
+    "contributions",
+    "convert",
     "diagnose",
+    "explain",
+    "half_life",
+    "init",
     "load",
+    "logit_contributions",
+    "retention",
+    "retention_by_lag",
+    "revert",
+    "saturation",
     "split_weights",
     "use_kernel",
     "watch",
@@ -42,17 +60,28 @@ __all__ = [
 _MODULES = {
     "LSTM": "glasslstm.nn.lstm",
     "Diagnosis": "glasslstm.insight.findings",
+    "Explanation": "glasslstm.insight.explain",
     "Finding": "glasslstm.insight.findings",
     "GateTrace": "glasslstm.nn.trace",
     "GateWeights": "glasslstm.ops.equations",
     "LSTMCell": "glasslstm.nn.lstm",
     "LSTMClassifier": "glasslstm.estimators",
+    "Record": "glasslstm.insight.record",
     "Stream": "glasslstm.nn.stream",
     "Trace": "glasslstm.nn.trace",
     "Watcher": "glasslstm.insight.watch",
     "concatenate_weights": "glasslstm.ops.equations",
+    "contributions": "glasslstm.insight.memory",
+    "convert": "glasslstm.nn.convert",
     "diagnose": "glasslstm.insight.diagnose",
+    "explain": "glasslstm.insight.explain",
+    "half_life": "glasslstm.insight.memory",
     "load": "glasslstm.modelfile",
+    "logit_contributions": "glasslstm.insight.logits",
+    "retention": "glasslstm.insight.memory",
+    "retention_by_lag": "glasslstm.insight.memory",
+    "revert": "glasslstm.nn.convert",
+    "saturation": "glasslstm.insight.memory",
     "split_weights": "glasslstm.ops.equations",
     "use_kernel": "glasslstm.ops.dispatch",
     "watch": "glasslstm.insight.watch",
@@ -60,6 +89,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "init":  # a module of functions, as torch.nn.init
+        return import_module("glasslstm.nn.init")
     if name not in _MODULES:
         raise AttributeError(f"module 'glasslstm' has no attribute {name!r}")
     if name == "load":

@@ -41,7 +41,7 @@ class DataError(GlassLSTMError, ValueError):
 
 
 class ModelFileError(GlassLSTMError, ValueError):
-    """A model folder is missing, damaged, tampered with, or from a newer version."""
+    """A model folder or a trace's file is missing, damaged, tampered with, or from a newer version."""
 
 
 class KernelError(GlassLSTMError, RuntimeError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +104,8 @@ class GateTrace:
     def map(self, function: Callable[[Tensor], Tensor]) -> GateTrace:
         """Return the six quantities and the initial states with `function` applied to each."""
         names = (*QUANTITIES, "initial_hidden", "initial_cell")
-        return replace(self, **{name: function(getattr(self, name)) for name in names})
+        found: dict[str, Any] = {name: function(getattr(self, name)) for name in names}
+        return replace(self, **found)
 
     def window(self, start: int, stop: int) -> GateTrace:
         """Return the steps from `start` up to `stop`, with the states in which this direction enters them."""
@@ -119,11 +122,12 @@ class GateTrace:
         )
 
     def _entering(self, name: str, start: int, stop: int) -> Tensor:
-        states, initial = getattr(self, name), getattr(self, f"initial_{name}")
+        states: Tensor = getattr(self, name)
+        initial: Tensor = getattr(self, f"initial_{name}")
         total = len(states)
         if self.lengths is None:
-            row = stop if self.reverse else start - 1
-            return states[row] if 0 <= row < total else initial
+            before = stop if self.reverse else start - 1
+            return states[before] if 0 <= before < total else initial
         # A forward direction stays where its sequence ended; a reverse one starts there.
         row = torch.full_like(self.lengths, stop) if self.reverse else self.lengths.clamp(max=start) - 1
         inside = (row >= 0) & (row < self.lengths)
@@ -234,6 +238,94 @@ class Trace:
             if tensor is not None
         ]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def numpy(self) -> dict[tuple[int, int], dict[str, NDArray[np.floating]]]:
+        """Return :meth:`GateTrace.numpy` of each entry, by ``(layer, direction)``."""
+        return {key: gates.numpy() for key, gates in self._entries.items()}
+
+    def table(self, layers: Collection[int] | None = None) -> dict[str, NDArray[Any]]:
+        """Return a long table: a row for each layer, direction, sequence, valid step and unit, in this order.
+
+        Parameters
+        ----------
+        layers
+            Which layers, 0 to L - 1. Default: all. For some of the steps call :meth:`window` first.
+
+        Returns
+        -------
+        dict
+            Columns by name, as ``pandas.DataFrame``, ``polars.DataFrame`` and ``pyarrow.table`` take them: ``layer``,
+            ``direction``, ``sequence``, ``step`` (counted in the call: from ``start``) and ``unit`` as integers; the
+            six quantities; ``cell_grad`` and ``hidden_grad`` after a backward pass. Units that a projection does not
+            have are NaN in ``hidden`` and ``hidden_grad``. With S valid steps in all sequences together the table has
+            L * D * S * H rows, of 39 bytes in float32, or 47 with the gradients.
+
+        Raises
+        ------
+        ArgumentError
+            For a layer that is not there.
+
+        Examples
+        --------
+        >>> import torch, glasslstm as gl
+        >>> x = torch.randn(5, 2, 3)
+        >>> trace = gl.LSTM(3, 4)(x, lengths=[5, 2], return_trace=True)[2]
+        >>> table = trace.table()
+        >>> len(table["cell"])  # 7 steps of 4 units
+        28
+        >>> table["step"][::4]
+        array([0, 1, 2, 3, 4, 0, 1], dtype=int32)
+        """
+        from glasslstm.nn.tracefile import table  # noqa: PLC0415 - that module needs this one
+
+        return table(self, layers)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the trace to one safetensors file, whole or not at all.
+
+        Everything is kept in its own type: the quantities, the initial states, the gradients that are there, the
+        lengths and the input. ``L.D.cell`` is the cell state of layer L in direction D, and so on.
+
+        Parameters
+        ----------
+        path
+            The file; one that is there is replaced. Folders are made.
+
+        Raises
+        ------
+        ArgumentError
+            Where no file can be written, and for numbers that the format does not know (complex128).
+
+        Examples
+        --------
+        >>> import tempfile, torch, glasslstm as gl
+        >>> path = tempfile.mkdtemp() + "/trace.safetensors"
+        >>> trace = gl.LSTM(3, 4)(torch.randn(5, 1, 3), return_trace=True)[2]
+        >>> trace.save(path)
+        >>> torch.equal(gl.Trace.load(path)[0, 0].cell, trace[0, 0].cell)
+        True
+        """
+        from glasslstm.nn.tracefile import save  # noqa: PLC0415 - that module needs this one
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Trace:
+        """Read a trace that :meth:`save` has written, onto the CPU.
+
+        Parameters
+        ----------
+        path
+            The file.
+
+        Raises
+        ------
+        ModelFileError
+            For a file that is not there, of another kind, from a newer version, damaged or incomplete.
+        """
+        from glasslstm.nn.tracefile import load  # noqa: PLC0415 - that module needs this one
+
+        return load(path)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self._entries)
