@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from glasslstm._files import written_whole
 from glasslstm.data.sequences import Sequences
 from glasslstm.errors import ArgumentError, TrainingError
+from glasslstm.insight.record import Record, Row
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -76,6 +77,7 @@ class State:
     best_loss: float = float("inf")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    record: list[Row] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -126,11 +128,13 @@ def train(
     *,
     on_epoch: Callable[[dict[str, float]], None] = lambda _: None,
     checkpoint: Checkpoint | None = None,
+    recorder: Callable[[nn.Module], Record] | None = None,
 ) -> State:
     """Train `network` in place and leave in it the weights of the best epoch.
 
     The best epoch has the lowest validation loss; without a validation part it is the last. Ctrl-C ends the
-    training after at least one epoch in the same way, with the best epoch so far.
+    training after at least one epoch in the same way, with the best epoch so far. `recorder` makes the record
+    of the network that is validated and kept: before the first epoch, which is epoch 0, and after each.
 
     Raises
     ------
@@ -149,6 +153,11 @@ def train(
     parts |= {"scheduler": scheduler} if scheduler else {}
     if checkpoint:
         checkpoint.restore(fabric, state, parts)
+    record = None if recorder is None else recorder(average.module)
+    if record is not None:
+        record.rows = state.record
+        if not state.epoch:
+            record.epoch(0)
     try:
         while state.epoch < plan.max_epochs and not _patience_is_over(plan, state):
             start = perf_counter()
@@ -160,6 +169,8 @@ def train(
             row["seconds"] = perf_counter() - start
             _refuse_divergence(row, plan)
             _keep(state, row, average.module)
+            if record is not None:
+                record.epoch(state.epoch, **{name: row[name] for name in row if name != "epoch"})
             if scheduler:
                 scheduler.step()
             if checkpoint:
