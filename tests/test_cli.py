@@ -23,7 +23,7 @@ from glasslstm.data import read_series
 from glasslstm.estimators.classifier import LSTMClassifier
 from glasslstm.ops import cpu
 
-COMMANDS = ("demo", "train", "predict", "evaluate", "info", "doctor", "bench")
+COMMANDS = ("demo", "train", "predict", "evaluate", "info", "diagnose", "doctor", "bench")
 COLUMNS = ("--target", "label", "--id", "series", "--time", "t")
 SMALL = ("--max-epochs", "2", "--hidden-size", "4", "--no-refit", "--seed", "0", "--quiet")
 LABELS = ("[red]up[/red]", "do\x1bwn")

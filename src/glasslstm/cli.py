@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from torch.nn import Module
 from typer import Argument, Option
 
 from glasslstm import modelfile
 from glasslstm._console import Commands, print_table, say
 from glasslstm._files import check_writable
+from glasslstm._objects import find_object
 from glasslstm._version import __version__
 from glasslstm.bench import parse_shapes, parse_threads, parse_works
 from glasslstm.bench import run as run_bench
@@ -23,10 +25,12 @@ from glasslstm.bench.measure import Box
 from glasslstm.bench.show import show
 from glasslstm.bench.works import WORKS
 from glasslstm.data import SeriesTable, read_series, write_table
-from glasslstm.data.files import check_table_path
+from glasslstm.data.files import check_table_path, open_table
 from glasslstm.doctor import facts
 from glasslstm.errors import ArgumentError, DataError
 from glasslstm.estimators.classifier import LSTMClassifier
+from glasslstm.insight.diagnose import diagnose as diagnose_model
+from glasslstm.insight.findings import SEVERITIES, Diagnosis
 
 __all__ = ["app"]
 
@@ -223,6 +227,59 @@ def evaluate(
     print_table("how many series of the class on the left were taken for", rows, header=["", *names])
 
 
+@app.command(epilog=_example("glasslstm diagnose train.py:example --json"))
+def diagnose(
+    model: Annotated[
+        str,
+        Argument(
+            help="The folder of a trained model; or module:name or file.py:name of (model, inputs), of (model, "
+            "inputs, targets, loss), of a dict of these, or of a function that returns one."
+        ),
+    ],
+    data: Annotated[
+        Path | None, Argument(help="With a folder: a long table (.csv, .parquet), as for evaluate.")
+    ] = None,
+    codes: Annotated[str | None, Option(help="What to look for, as a,b; default: everything.")] = None,
+    fail_on: Annotated[
+        Literal["note", "warning", "error", "never"], Option(help="The mildest finding that is a failure.")
+    ] = "warning",
+    target: Annotated[
+        str | None, Option(help="The column with the class; default: the model's, if it is there.")
+    ] = None,
+    id_: Id = None,
+    time: Time = None,
+    channels: Channels = None,
+    sort: Sort = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong with the LSTMs in a model, and say what to change.
+
+    The exit status is 3 if a note or a warning fails, by --fail-on, and 4 if an error does; 0 if nothing does. As ever,
+    1 says that the command went wrong and 2 that it was called wrongly.
+    """
+    chosen = _split(codes)
+    if ":" not in model or Path(model).is_dir():
+        clf = modelfile.load(model)
+        if data is None:
+            raise typer.BadParameter("needed, because MODEL is a folder", param_hint="DATA")
+        given = {"id": id_, "time": time} | _target_there(clf, data, target)
+        series = _read_for(clf, data, given, channels, sort=sort)
+        y = None if series.y is None else _as_classes(series, clf.classes_)
+        found = clf.diagnose(series.X, y, codes=chosen)
+    else:
+        if data is not None:
+            raise typer.BadParameter(
+                "goes with the folder of a model; the code brings its own", param_hint="DATA"
+            )
+        found = diagnose_model(*_example_of(model), codes=chosen)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _show(found)
+    if found.worst and fail_on != "never" and SEVERITIES.index(found.worst) >= SEVERITIES.index(fail_on):
+        raise typer.Exit(4 if found.worst == "error" else 3)
+
+
 @app.command(epilog=_example("glasslstm info model/"))
 def info(model: Model, as_json: AsJson = False) -> None:
     """Say what a model is: parameters, classes, channels, columns."""
@@ -333,6 +390,45 @@ def _read_for(
     return read_series(
         data, **{role: columns[role] for role in given}, channels=[str(name) for name in names], sort=sort
     )
+
+
+def _target_there(clf: LSTMClassifier, data: Path, given: str | None) -> dict[str, str | None]:
+    """Return the target as a role: the given one, or the model's where the table has it, or none."""
+    target = given or (clf.table_ or {}).get("target")
+    there = given or target in open_table(data, keys=())[0].columns
+    return {"target": target} if there else {}
+
+
+def _example_of(name: str) -> tuple[Any, ...]:
+    """Return the model, the inputs and, where there are any, targets and loss that a piece of code gives."""
+    found = find_object(name)
+    if callable(found) and not isinstance(found, Module):
+        found = found()
+    words = ("model", "inputs", "targets", "loss")
+    if isinstance(found, Mapping) and {"model", "inputs"} <= found.keys() <= set(words):
+        return tuple(found.get(word) for word in words)
+    if isinstance(found, tuple) and len(found) in (2, 4):
+        return found
+    got = f"a dict of {', '.join(map(str, found))}" if isinstance(found, Mapping) else type(found).__name__
+    raise ArgumentError(
+        f"{name}: expected (model, inputs) or (model, inputs, targets, loss), or a dict of these; got {got}"
+    )
+
+
+def _show(found: Diagnosis) -> None:
+    """Print a diagnosis as a table and in words."""
+    summary, *words = str(found).splitlines()
+    say(summary)
+    if found:
+        rows = [
+            (one.severity, one.code, str(one.place), f"{one.value:.3g}", f"{one.threshold:.3g}")
+            for one in found
+        ]
+        print_table("findings", rows, header=("severity", "code", "where", "value", "threshold"))
+    for line in words:
+        say(line)
+    if found.skipped:
+        print_table("not looked for", found.skipped.items())
 
 
 def _as_classes(series: SeriesTable, classes: NDArray[Any]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from glasslstm._files import written_whole
 from glasslstm.data.sequences import Sequences
@@ -29,6 +29,9 @@ from glasslstm.estimators.network import SequenceClassifier
 from glasslstm.estimators.progress import shown
 from glasslstm.estimators.scaling import Scaling
 from glasslstm.estimators.training import Checkpoint, Labelled, Plan, State, train
+from glasslstm.insight.diagnose import diagnose
+from glasslstm.insight.findings import Diagnosis
+from glasslstm.insight.record import Record, Row, table
 from glasslstm.nn.trace import Trace
 
 if TYPE_CHECKING:
@@ -115,6 +118,10 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Epochs of the search that were run.
     interrupted_
         Whether Ctrl-C ended the training; the model is the best one till then.
+    record_
+        Where ``fit`` was asked for it: the columns of :meth:`glasslstm.insight.record.Record.table`, from epoch
+        0, before training, on; beside them ``training``, which is "search" and then "refit", or "training"
+        without a validation part, and what ``history_`` has. Not saved with the model.
     table_
         The columns of the table that the command line trained on, or ``None``.
 
@@ -143,6 +150,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     network_: SequenceClassifier
     history_: list[dict[str, float]]
     table_: dict[str, str] | None
+    record_: dict[str, NDArray[Any]]
 
     def __init__(
         self,
@@ -189,7 +197,14 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: ArrayLike, *, channel_names: Sequence[str] | None = None) -> LSTMClassifier:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        channel_names: Sequence[str] | None = None,
+        record: bool | str | os.PathLike[str] = False,
+    ) -> LSTMClassifier:
         """Train on series and their labels.
 
         Parameters
@@ -200,6 +215,11 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             The label of each series, (N,): numbers or text.
         channel_names
             The names of the F channels, kept as ``feature_names_in_``.
+        record
+            Keep in ``record_``, epoch by epoch, how the gates, the memory and the gradients of the network do on up
+            to 32 series of the validation part, or of the training data where there is none. The model is the same
+            with it and without, and a checkpoint goes on with either. A folder: for TensorBoard too, each training in
+            a folder of its own inside.
 
         Raises
         ------
@@ -209,8 +229,12 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             For a parameter out of range, and for a checkpoint of other data or parameters.
         TrainingError
             When the loss is no longer a number.
+        MissingExtraError
+            For a folder to record to where TensorBoard is not installed.
         """
         check_parameters(self.get_params())
+        if not isinstance(record, (bool, str, os.PathLike)):
+            raise ArgumentError(f"record: expected True, False or the name of a folder, got {record!r}")
         series = Sequences.from_arrays(X)
         classes, labels = check_labels(y, len(series))
         if self.validation_fraction:
@@ -219,7 +243,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fabric = make_fabric(self.device, self.precision)
         seed = self._seed()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            found = self._search(Labelled(series, labels), seed, fabric)
+            found = self._search(Labelled(series, labels), seed, fabric, record)
         # Only now, so that a fit that fails leaves the estimator as it was.
         self.classes_, self.n_features_in_ = classes, series.channels
         if names is not None:
@@ -230,6 +254,10 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.history_, self.best_epoch_ = found.state.history, found.state.best_epoch
         self.n_iter_, self.interrupted_ = found.state.epoch, found.state.interrupted
         self.table_ = None
+        if record is not False:
+            self.record_ = table(found.record)
+        elif hasattr(self, "record_"):
+            del self.record_
         if self.checkpoint is not None and not self.interrupted_:
             for name in ("seed", "training.ckpt", "search.ckpt", "refit.ckpt"):
                 (Path(self.checkpoint) / name).unlink(missing_ok=True)
@@ -274,6 +302,46 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             trace: Trace = self.network_.lstm(x.to(device), lengths=lengths, return_trace=True)[2]
         return trace
 
+    def diagnose(
+        self, X: Any, y: ArrayLike | None = None, *, codes: Sequence[str] | None = None
+    ) -> Diagnosis:
+        """Look for what is wrong with the network, as :func:`glasslstm.diagnose` does for any model.
+
+        Parameters
+        ----------
+        X
+            As for :meth:`fit`. Of more than 64 series, 64 that stand evenly spread over them are looked at.
+        y
+            The label of each series, (N,); the loss is then the cross-entropy. Default: no labels, and what needs to
+            know whether the model is any good is not looked for.
+        codes
+            What to look for. Default: everything.
+
+        Raises
+        ------
+        DataError
+            For series that cannot be used, and labels that the model does not know.
+        ArgumentError
+            For a code that there is not.
+
+        Examples
+        --------
+        >>> import numpy as np, glasslstm as gl
+        >>> X, y = np.random.default_rng(0).normal(size=(12, 5, 2)), np.repeat(["a", "b"], 6)
+        >>> clf = gl.LSTMClassifier(hidden_size=4, max_epochs=2, random_state=0, verbose=False).fit(X, y)
+        >>> print(clf.diagnose(X, y, codes=["padding-matters", "one-end-only"]))
+        nothing found; 1 codes looked for, 1 could not be: padding-matters
+        """
+        series = self._take_series(X)
+        rows = np.unique(np.linspace(0, len(series) - 1, _DIAGNOSED).round().astype(np.int64))
+        x, lengths = (torch.from_numpy(array) for array in series.pad(rows))
+        device = next(self.network_.parameters()).device
+        inputs = (x.to(device), lengths)
+        if y is None:
+            return diagnose(self.network_, inputs, codes=codes)
+        targets = torch.from_numpy(self._known_labels(y, len(series))[rows]).to(device)
+        return diagnose(self.network_, inputs, targets, nn.functional.cross_entropy, codes=codes)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model into a folder of its own, whole or not at all; :func:`glasslstm.load` brings it back.
 
@@ -302,27 +370,38 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ) from None
         return seed
 
-    def _search(self, data: Labelled, seed: int, fabric: Fabric) -> _Trained:
+    def _search(
+        self, data: Labelled, seed: int, fabric: Fabric, record: bool | str | os.PathLike[str]
+    ) -> _Trained:
         """Train with a validation part to find the best epoch, and from the start on everything if asked to."""
+        run = partial(self._train, seed=seed, fabric=fabric, record=record)
         if not self.validation_fraction:
-            return self._train("training", data, None, self.max_epochs, seed, fabric)
+            return run("training", data, None, self.max_epochs)
         part, held_out = map(data.select, _split(data.labels, self.validation_fraction, seed))
-        found = self._train("search", part, held_out, self.max_epochs, seed, fabric)
+        found = run("search", part, held_out, self.max_epochs)
         if not self.refit or found.state.interrupted:
             return found
         try:
             # Along a cosine the mean learning rate is half of the search's: twice the epochs make up for it.
-            again = self._train("refit", data, None, 2 * found.state.best_epoch, seed, fabric)
+            again = run("refit", data, None, 2 * found.state.best_epoch)
         except KeyboardInterrupt:
             found.state.interrupted = True
             return found
         if again.state.interrupted:
             found.state.interrupted = True
             return found
-        return _Trained(again.network, again.scaling, found.state)
+        return _Trained(again.network, again.scaling, found.state, found.record + again.record)
 
     def _train(
-        self, name: str, data: Labelled, held_out: Labelled | None, epochs: int, seed: int, fabric: Fabric
+        self,
+        name: str,
+        data: Labelled,
+        held_out: Labelled | None,
+        epochs: int,
+        *,
+        seed: int,
+        fabric: Fabric,
+        record: bool | str | os.PathLike[str],
     ) -> _Trained:
         """Train one network from the start; what is scaled is scaled by `data` alone."""
         torch.manual_seed(seed)
@@ -349,17 +428,22 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         checkpoint = None
         if self.checkpoint is not None:
             checkpoint = Checkpoint(Path(self.checkpoint) / f"{name}.ckpt", self._fingerprint(data, seed))
+        training = Labelled(scaling.apply(data.series), data.labels)
+        validation = held_out and Labelled(scaling.apply(held_out.series), held_out.labels)
+        folder = None if isinstance(record, bool) else Path(record) / name
+        recorder = partial(_record, probe=validation or training, fabric=fabric, writer=folder)
         with shown(self.verbose, epochs, name) as on_epoch:
             state = train(
                 network,
-                Labelled(scaling.apply(data.series), data.labels),
-                held_out and Labelled(scaling.apply(held_out.series), held_out.labels),
+                training,
+                validation,
                 plan,
                 fabric,
                 on_epoch=on_epoch,
                 checkpoint=checkpoint,
+                recorder=None if record is False else recorder,
             )
-        return _Trained(network, scaling, state)
+        return _Trained(network, scaling, state, [{"training": name} | row for row in state.record])
 
     def _fingerprint(self, data: Labelled, seed: int) -> str:
         """Return what tells one training from another."""
@@ -382,6 +466,21 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"features as input{known}; give the channels that it was trained on, in the same order"
             )
         return self.scaling_.apply(series)
+
+    def _known_labels(self, y: ArrayLike, count: int) -> NDArray[np.int64]:
+        """Return the index of each label's class, (N,)."""
+        labels = np.asarray(y)
+        if labels.shape != (count,):
+            raise DataError(
+                f"y: expected one label for each of the {count} series, got an array of shape {labels.shape}"
+            )
+        known = {label: index for index, label in enumerate(self.classes_.tolist())}
+        unknown = [label for label in labels.tolist() if label not in known]
+        if unknown:
+            raise DataError(
+                f"y: {unknown[0]!r} is no class of the model, which has {', '.join(map(repr, known))}"
+            )
+        return np.array([known[label] for label in labels.tolist()], np.int64)
 
     def _logits(self, X: Any) -> Tensor:
         """Return the logits of each series, (N, K), on the CPU."""
@@ -408,10 +507,26 @@ class _Trained(NamedTuple):
     network: SequenceClassifier
     scaling: Scaling
     state: State
+    record: list[Row]
 
 
 # The most series in a batch of a prediction, and the most steps, padding included.
 _PREDICTION_SERIES, _PREDICTION_STEPS = 256, 65_536
+
+# The most series that a diagnosis looks at.
+_DIAGNOSED = 64
+
+# The most series that a record looks at.
+_PROBE_SERIES = 32
+
+
+def _record(network: nn.Module, *, probe: Labelled, fabric: Fabric, writer: Path | None) -> Record:
+    """Return a record of `network` on series that are spread evenly over `probe`."""
+    count = len(probe.labels)
+    rows = np.linspace(0, count - 1, min(count, _PROBE_SERIES)).astype(np.int64)
+    (batch,) = probe.select(rows).batches(_PROBE_SERIES)
+    x, lengths, labels = fabric.to_device(batch)
+    return Record(network, (x, lengths), labels, nn.functional.cross_entropy, writer=writer)
 
 
 def _split(labels: NDArray[np.int64], fraction: float, seed: int) -> list[NDArray[np.int64]]:

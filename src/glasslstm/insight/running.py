@@ -12,32 +12,55 @@ from torch.nn.utils.rnn import PackedSequence
 
 from glasslstm.errors import ArgumentError
 
-__all__ = ["first_tensor", "run", "undisturbed"]
+__all__ = ["first_tensor", "rewound", "run", "tensors", "undisturbed"]
+
+_TORCHS_OWN = frozenset(vars(nn.Module())) - {"_buffers"}
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put a model into ``eval()``, and give back afterwards all that a run changes.
 
-    That is: the mode of every module, buffers, ``.grad`` of every parameter, torch's random numbers.
+    That is: the mode of every module, ``.grad`` of every parameter, torch's random numbers, and what :func:`rewound`
+    gives back.
     """
     modes = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     grads = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in grads:
         parameter.grad = None
     model.eval()
     try:
-        with torch.random.fork_rng():
+        with (
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            torch.backends.cudnn.flags(enabled=False),  # its LSTM has no backward pass in eval()
+            rewound(model),
+        ):
             yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
         for parameter, grad in grads:
             parameter.grad = grad
+
+
+@contextmanager
+def rewound(model: nn.Module) -> Iterator[None]:
+    """Let the modules go on with copies of what they keep, and put back afterwards what they had.
+
+    That is: buffers, and tensors in attributes, such as a state that is carried from one call to the next; not what
+    they keep in objects of other classes.
+    """
+    before = {module: _attributes(module) for module in model.modules()}
+    copies: dict[int, Any] = {}
+    for module, own in before.items():
+        vars(module).update({name: _copied(value, copies) for name, value in own.items()})
+    try:
+        yield
+    finally:
+        for module, own in before.items():
+            for name in _attributes(module).keys() - own.keys():
+                del vars(module)[name]
+            vars(module).update(own)
 
 
 def run(model: nn.Module, inputs: Any) -> Any:
@@ -65,15 +88,40 @@ def run(model: nn.Module, inputs: Any) -> Any:
 
 def first_tensor(output: Any) -> Tensor | None:
     """Return the first tensor of real numbers in what a model returned, ``None`` where there is none."""
+    return next(tensors(output), None)
+
+
+def tensors(output: Any) -> Iterator[Tensor]:
+    """Yield every tensor of real numbers in what a model returned; of a packed sequence its data."""
     if isinstance(output, Tensor):
-        return output if output.is_floating_point() else None
-    if isinstance(output, PackedSequence):
-        return output.data
-    if isinstance(output, Mapping):
-        output = tuple(output.values())
-    if isinstance(output, (tuple, list)):
-        return next((found for part in output if (found := first_tensor(part)) is not None), None)
-    return None
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, PackedSequence):
+        yield output.data
+    elif isinstance(output, (Mapping, tuple, list)):
+        for part in output.values() if isinstance(output, Mapping) else output:
+            yield from tensors(part)
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if name not in _TORCHS_OWN}
+
+
+def _copied(value: Any, copies: dict[int, Any]) -> Any:
+    """Copy the tensors in a value, without their graph; what two share they go on to share."""
+    if id(value) not in copies:
+        copies[id(value)] = _copy(value, copies)
+    return copies[id(value)]
+
+
+def _copy(value: Any, copies: dict[int, Any]) -> Any:
+    if isinstance(value, Tensor):
+        return value if isinstance(value, nn.Parameter) else value.detach().clone()
+    if type(value) in (tuple, list):
+        return type(value)(_copied(part, copies) for part in value)
+    if type(value) is dict:
+        return {key: _copied(part, copies) for key, part in value.items()}
+    return value
 
 
 def _described(inputs: Any) -> str:

@@ -4,7 +4,38 @@ A rule is a function from a :class:`~glasslstm.insight.case.Case` to hits, under
 to add one is to write it in the file where its kind stands, and its page in ``docs/findings/``.
 """
 
-from glasslstm.insight.rules import gates, wiring
+from glasslstm.insight.rules import (
+    axes,
+    cell,
+    dropout,
+    ends,
+    gates,
+    gradients,
+    inputs,
+    memory,
+    numbers,
+    padding,
+    state,
+    units,
+)
 from glasslstm.insight.rules.registry import RULES, Hit, Rule, Skip, rule
 
-__all__ = ["RULES", "Hit", "Rule", "Skip", "gates", "rule", "wiring"]
+__all__ = [
+    "RULES",
+    "Hit",
+    "Rule",
+    "Skip",
+    "axes",
+    "cell",
+    "dropout",
+    "ends",
+    "gates",
+    "gradients",
+    "inputs",
+    "memory",
+    "numbers",
+    "padding",
+    "rule",
+    "state",
+    "units",
+]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from glasslstm.insight.case import Case
+from torch import Tensor
+
+from glasslstm.insight.case import Case, Entry
 from glasslstm.insight.findings import Code
+from glasslstm.insight.rules.cell import outgrown
+from glasslstm.insight.rules.measures import kept_of_all, milder, most_held, readable, severity_of, share_of
 from glasslstm.insight.rules.registry import Hit, rule
+from glasslstm.insight.taps import CELLS
 
 SHUT = Code(
     name="forget-gate-shut",
@@ -18,14 +23,124 @@ SHUT = Code(
     change="Start the forget gate open: gl.init.forget_bias_(lstm, 1.0) before training.",
 )
 
+OPEN = Code(
+    name="forget-gate-open",
+    severity="error",
+    title="the forget gate is stuck open",
+    threshold=0.9,
+    meaning="These units never forget: what once came into the cell stays in its sum. A few such units are of use; "
+    "where the cells outgrow tanh, nothing new can be told from what is there.",
+    change="Let the forget gate start where it can close: gl.init.forget_bias_(lstm, 1.0) before training.",
+)
+
+INPUT = Code(
+    name="input-gate-stuck",
+    severity="error",
+    title="the input gate is stuck",
+    threshold=0.02,
+    meaning="Shut: nothing comes into these cells. Open: every step is written into them, and they cannot choose.",
+    change="Let the input gate start half open: {code}.",
+)
+
+OUTPUT = Code(
+    name="output-gate-stuck",
+    severity="error",
+    title="the output gate is stuck",
+    threshold=0.02,
+    meaning="Shut: what these cells hold is never read, and they are not trained. Open: it is read at every step.",
+    change="Let the output gate start half open: {code}.",
+)
+
+_COMMON = 1 / 5  # a gate that stays open in fewer units than this is no news
+_OPEN = 0.98
+
 
 @rule(SHUT)
 def forget_gate_shut(case: Case) -> Iterator[Hit]:
     """Find units whose forget gate never rises above the threshold."""
-    for entry in case.entries:
-        highest = entry.gates.forget_gate[entry.gates.valid].amax(0)
+    for entry in readable(case):
+        highest = entry.at_steps("forget_gate").amax(0)
         stuck = highest < SHUT.threshold
         if stuck.any():
             value = float(highest[stuck].max())
-            evidence = f"f never rises above {value:.3g} in {int(stuck.sum())} of {len(stuck)} units"
-            yield Hit(entry.place(stuck), value, evidence)
+            evidence = f"f never rises above {value:.3g} in {share_of(stuck)}"
+            yield Hit(entry.place(stuck), value, evidence, severity_of(stuck))
+
+
+@rule(OPEN)
+def forget_gate_open(case: Case) -> Iterator[Hit]:
+    """Find units that never forget; how bad it is, is told by how many of them outgrow tanh."""
+    for entry in readable(case):
+        kept, lowest = kept_of_all(entry), entry.at_steps("forget_gate").amin(0)
+        stuck = (kept > OPEN.threshold) & (lowest > _OPEN)
+        if float(stuck.float().mean()) > _COMMON:
+            value, harmed = float(kept[stuck].min()), stuck & outgrown(entry)
+            evidence = (
+                f"f never falls below {float(lowest[stuck].min()):.4g} in {share_of(stuck)}, and {value:.3g} or more "
+                f"of the memory lasts from the first step to the last; {int(harmed.sum())} of them outgrow tanh"
+            )
+            yield Hit(entry.place(stuck), value, evidence, milder(case, severity_of(harmed)))
+
+
+@rule(INPUT)
+def input_gate_stuck(case: Case) -> Iterator[Hit]:
+    """Find units into whose cells next to nothing can come, and layers that write at every step."""
+    for entry in readable(case):
+        held = most_held(entry)
+        stuck = held < INPUT.threshold
+        if stuck.any():
+            value = float(held[stuck].max())
+            evidence = f"i is shut in {share_of(stuck)}: were every candidate 1, no cell would rise above {value:.3g}"
+            yield Hit(
+                entry.place(stuck), value, evidence, severity_of(stuck), _words(case, entry, "i", stuck)
+            )
+        yield from _stays_open(case, entry, "i", INPUT)
+
+
+@rule(OUTPUT)
+def output_gate_stuck(case: Case) -> Iterator[Hit]:
+    """Find units that are never read, and layers that are read at every step."""
+    for entry in readable(case):
+        highest = entry.at_steps("output_gate").amax(0)
+        stuck = highest < OUTPUT.threshold
+        if stuck.any():
+            value = float(highest[stuck].max())
+            evidence = f"o never rises above {value:.3g} in {share_of(stuck)}"
+            yield Hit(
+                entry.place(stuck), value, evidence, severity_of(stuck), _words(case, entry, "o", stuck)
+            )
+        yield from _stays_open(case, entry, "o", OUTPUT)
+
+
+def shut(entry: Entry) -> Tensor:
+    """Return which units' input or output gate is stuck shut, (H,)."""
+    unread = entry.at_steps("output_gate").amax(0) < OUTPUT.threshold
+    return unread | (most_held(entry) < INPUT.threshold)
+
+
+def cut_off(entry: Entry) -> bool:
+    """Tell whether stuck gates or outgrown cells, which have codes of their own, keep most units from remembering."""
+    forgetful = entry.at_steps("forget_gate").amax(0) < SHUT.threshold
+    return severity_of(forgetful | shut(entry) | outgrown(entry)) == "error"
+
+
+def _stays_open(case: Case, entry: Entry, gate: str, code: Code) -> Iterator[Hit]:
+    """Yield a note where a gate stays open in many units: then it is a cell without this gate, which may do well."""
+    closed = 1 - entry.at_steps({"i": "input_gate", "o": "output_gate"}[gate]).amin(0)
+    stuck = closed < code.threshold
+    if float(stuck.float().mean()) > _COMMON:
+        value = float(closed[stuck].max())
+        evidence = f"{gate} never falls below {1 - value:.4g} in {share_of(stuck)}"
+        yield Hit(entry.place(stuck), value, evidence, "note", _words(case, entry, gate, stuck))
+
+
+def _words(case: Case, entry: Entry, gate: str, stuck: Tensor) -> dict[str, str]:
+    """Return the code that sets the biases of a gate to zero, in these units."""
+    if entry.weights.bias_ih is None:
+        return {"code": "lstm.reset_parameters()"}
+    first = "ifgo".index(gate) * len(stuck)
+    rows = [first + unit for unit in stuck.nonzero().flatten().tolist()]
+    shown = f"{rows[0]}:{rows[-1] + 1}" if len(rows) == rows[-1] - rows[0] + 1 else str(rows)
+    is_cell = isinstance(case.watcher.modules[entry.module], CELLS)
+    suffix = "" if is_cell else f"_l{entry.layer}" + ("", "_reverse")[entry.direction]
+    return {"code": "; ".join(f"lstm.{name}{suffix}.data[{shown}] = 0" for name in ("bias_ih", "bias_hh"))}

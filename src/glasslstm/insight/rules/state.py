@@ -1,0 +1,84 @@
+"""A state that goes on from one batch to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from glasslstm.errors import ArgumentError
+from glasslstm.insight.case import Case
+from glasslstm.insight.findings import Code, Place, Severity
+from glasslstm.insight.rules.registry import Hit, Skip, rule
+from glasslstm.insight.running import rewound, run
+from glasslstm.insight.watch import Watcher, watch
+from glasslstm.nn.trace import GateTrace, Trace
+
+CARRIED = Code(
+    name="state-carried-over",
+    severity="warning",
+    title="the state is carried over from one batch to the next",
+    threshold=1e-3,
+    meaning="What the model says about a sequence depends on what it was called with before; right only where each "
+    "batch goes on with the sequences of the one before.",
+    change="Start every batch anew: call {name}(x) without initial states, or with zeros, and keep none in the model "
+    "from one call to the next.",
+)
+
+
+@rule(CARRIED)
+def state_carried_over(case: Case) -> Iterator[Hit]:
+    """Run the same batch twice, from the same random numbers, and compare the states that the LSTMs start from."""
+    first, second = _twice(case)
+    for name in first:
+        if name not in second or first.dropped[name] or second.dropped[name]:
+            continue
+        value, continued = _moved(first.calls(name), second.calls(name)[0])
+        if value > CARRIED.threshold:
+            where = ": where the first ended" if continued else ""
+            evidence = f"run twice on one batch, the second starts from states that differ by up to {value:.2g}{where}"
+            severity: Severity = "note" if _can_reset(case.model, name) else "warning"
+            yield Hit(Place(name), value, evidence, severity, words={"name": name or "lstm"})
+
+
+def _twice(case: Case) -> tuple[Watcher, Watcher]:
+    found = []
+    try:
+        with rewound(case.model), torch.no_grad():
+            for _ in range(2):
+                torch.manual_seed(0)
+                with watch(case.model, calls=256) as watcher:
+                    run(case.model, case.inputs)
+                found.append(watcher)
+    except ArgumentError as error:
+        raise Skip(f"the model refuses the same batch a second time: {error.__cause__ or error}") from None
+    return found[0], found[1]
+
+
+def _moved(before: tuple[Trace, ...], after: Trace) -> tuple[float, bool]:
+    """Return the largest change of an initial state, and whether all that changed are where the run before ended."""
+    moved, continued = 0.0, True
+    for key in after:
+        final = _final(before[-1][key])
+        for name in ("initial_hidden", "initial_cell"):
+            old, new, end = (getattr(gates, name) for gates in (before[0][key], after[key], final))
+            change = float((new - old).abs().max()) if new.numel() else 0.0
+            moved = max(moved, change)
+            continued &= change == 0 or torch.allclose(new, end)
+    return moved, continued
+
+
+def _final(gates: GateTrace) -> GateTrace:
+    """Return no step at all, entered with the final states."""
+    end = 0 if gates.reverse else len(gates.cell)
+    return gates.window(end, end)
+
+
+def _can_reset(model: nn.Module, name: str) -> bool:
+    """Tell whether a module around the LSTM has a method to forget its state, and so keeps it on purpose."""
+    parts = name.split(".") if name else []
+    around = [model.get_submodule(".".join(parts[:k])) for k in range(len(parts))]
+    words = ("state", "hidden", "stream", "memory")
+    names = {method for module in around for method in dir(type(module)) if method.startswith("reset")}
+    return any(method == "reset" or any(word in method for word in words) for method in names)
