@@ -1,7 +1,8 @@
-"""The three textbook uses in examples/ run and give what they promise."""
+"""The scripts in examples/ run and give what they promise."""
 
 from __future__ import annotations
 
+import math
 import runpy
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,12 @@ def _main(name: str) -> Any:
 
 def test_every_example_is_tested_and_explains_itself() -> None:
     scripts = sorted(EXAMPLES.glob("*.py"))
-    assert [script.name for script in scripts] == ["classify.py", "one_layer.py", "two_layers.py"]
+    assert [script.name for script in scripts] == [
+        "classify.py",
+        "long_memory.py",
+        "one_layer.py",
+        "two_layers.py",
+    ]
     for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert text.startswith('"""')
@@ -58,6 +64,22 @@ def test_classification_needs_its_training() -> None:
     """Without training the same model guesses: the problem is no gift."""
     _, accuracy = _main("classify.py")(steps=0)
     assert accuracy < 0.6
+
+
+def test_a_long_memory_is_a_matter_of_the_initialisation(capsys: pytest.CaptureFixture[str]) -> None:
+    """In small, over 100 steps; the lags of 600 and 1,000 take minutes, and stand in docs/long_memory.md."""
+    losses = _main("long_memory.py")(["--quick"])
+    assert losses["guessing"] == 1 / 6
+    assert losses["usual"] > 0.14
+    assert losses["chrono"] < 0.05
+    assert f"chrono {losses['chrono']:.5f}" in capsys.readouterr().out
+
+
+def test_the_copy_task_is_learned_with_the_chrono_initialisation_alone() -> None:
+    losses = _main("long_memory.py")(["--quick", "--task", "copy"])
+    assert losses["guessing"] == pytest.approx(10 * math.log(8) / 70)
+    assert losses["usual"] == pytest.approx(losses["guessing"], rel=0.01)
+    assert losses["chrono"] < 0.95 * losses["guessing"]
 
 
 def test_the_two_traps_are_real() -> None:

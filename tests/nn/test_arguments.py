@@ -41,9 +41,9 @@ def test_signatures_are_torchs(kind: str) -> None:
     if kind == "LSTM":
         names = (
             "input_size hidden_size num_layers bias batch_first dropout bidirectional proj_size device dtype "
-            "recompute"
+            "recompute learn_initial_state"
         )
-        defaults = [inspect.Parameter.empty] * 2 + [1, True, False, 0.0, False, 0, None, None, False]
+        defaults = [inspect.Parameter.empty] * 2 + [1, True, False, 0.0, False, 0, None, None, False, False]
     else:
         names, defaults = (
             "input_size hidden_size bias device dtype",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import warnings
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -70,8 +71,8 @@ def parameter_shapes(
 
 
 @torch.no_grad()
-def reset(module: nn.Module, hidden_size: int) -> None:
+def reset(parameters: Iterable[nn.Parameter], hidden_size: int) -> None:
     """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H)) in order, as torch does."""
     bound = 1 / math.sqrt(hidden_size)
-    for parameter in module.parameters():
+    for parameter in parameters:
         nn.init.uniform_(parameter, -bound, bound)

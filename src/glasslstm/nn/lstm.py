@@ -63,6 +63,9 @@ class LSTM(nn.Module):
     recompute
         For long sequences: keep the states alone for the backward pass, which computes the gates once more. Less
         than half the memory for about a third more time. Default: False.
+    learn_initial_state
+        Parameters ``h_0`` (L * D, P) and ``c_0`` (L * D, H), zero at first, from which every sequence starts where the
+        call brings no states. Default: False, and both are ``None``.
 
     Raises
     ------
@@ -109,10 +112,13 @@ class LSTM(nn.Module):
         dtype: torch.dtype | None = None,
         *,
         recompute: bool = False,
+        learn_initial_state: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        check_bools(bias=bias, batch_first=batch_first, recompute=recompute)
+        check_bools(
+            bias=bias, batch_first=batch_first, recompute=recompute, learn_initial_state=learn_initial_state
+        )
         check_dropout(dropout, num_layers)
         check_proj_size(proj_size, hidden_size)
         self.input_size = input_size
@@ -124,6 +130,7 @@ class LSTM(nn.Module):
         self.bidirectional = bool(bidirectional)
         self.proj_size = proj_size
         self.recompute = recompute
+        self.learn_initial_state = learn_initial_state
         self._names: list[dict[str, str]] = []  # of the parameters of each layer and direction
         for layer in range(num_layers):
             width = input_size if layer == 0 else self._directions * self._output_size
@@ -134,12 +141,24 @@ class LSTM(nn.Module):
                     empty = torch.empty(shape, device=device, dtype=dtype)
                     self.register_parameter(names[name], nn.Parameter(empty))
                 self._names.append(names)
+        self.h_0: nn.Parameter | None
+        self.c_0: nn.Parameter | None
+        for name, width in (("h_0", self._output_size), ("c_0", hidden_size)):
+            state = torch.empty(num_layers * self._directions, width, device=device, dtype=dtype)
+            self.register_parameter(name, nn.Parameter(state) if learn_initial_state else None)
         self.flatten_parameters()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H)), in order: torch's numbers for torch's seed."""
-        reset(self, self.hidden_size)
+        """Draw every weight from U(-1/sqrt(H), 1/sqrt(H)), in order: torch's numbers for torch's seed.
+
+        A learned initial state becomes zero again.
+        """
+        states = [state for state in (self.h_0, self.c_0) if state is not None]
+        weights = [weight for weight in self.parameters() if all(weight is not state for state in states)]
+        reset(weights, self.hidden_size)
+        for state in states:
+            nn.init.zeros_(state)
 
     @overload
     def forward(
@@ -193,7 +212,7 @@ class LSTM(nn.Module):
             (T, B, I); (B, T, I) with `batch_first`; (T, I) unbatched; or packed.
         hx
             Initial ``(h_0, c_0)``, (L * D, B, P) and (L * D, B, H), without B for an unbatched input.
-            Default: zeros.
+            Default: the learned initial state where there is one, else zeros.
         lengths
             Valid steps of each sequence, B integers, 0 to T, in any order and on any device. The rest is
             padding: it changes nothing, and the output there is zero; the states come from the last
@@ -302,8 +321,9 @@ class LSTM(nn.Module):
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
             "recompute": self.recompute,
+            "learn_initial_state": self.learn_initial_state,
         }
-        defaults = (0, 1, True, False, 0, False, False)
+        defaults = (0, 1, True, False, 0, False, False, False)
         parts = [
             f"{k}={v}" for (k, v), default in zip(changed.items(), defaults, strict=True) if v != default
         ]
@@ -335,12 +355,19 @@ class LSTM(nn.Module):
 
     def _initial_states(self, hx: Sequence[Tensor] | None, batch: inputs.Batch, *, any_dtype: bool) -> States:
         count, size = self.num_layers * self._directions, batch.x.size(1)
-        h_0, c_0 = _pair(hx)
-        for name, state, width in (("h_0", h_0, self._output_size), ("c_0", c_0, self.hidden_size)):
+        states = []
+        for name, given, width in zip(
+            ("h_0", "c_0"), _pair(hx), (self._output_size, self.hidden_size), strict=True
+        ):
+            learned, state = getattr(self, name), given
+            if given is None and learned is not None:
+                state = batch.state(learned.unsqueeze(1).expand(-1, size, -1))
             if state is not None:
                 expected = (count, size, width) if batch.layout.batched else (count, width)
                 inputs.check_state(name, state, expected, batch.x, any_dtype=any_dtype)
-        return batch.initial(h_0, self._output_size, count), batch.initial(c_0, self.hidden_size, count)
+            states.append(batch.initial(state, width, count))
+        h_0, c_0 = states
+        return h_0, c_0
 
     def _trace(self, result: StackResult, batch: inputs.Batch, hx: States) -> Trace:
         entries = {}
@@ -417,7 +444,7 @@ class LSTMCell(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H)), in order: torch's numbers for torch's seed."""
-        reset(self, self.hidden_size)
+        reset(self.parameters(), self.hidden_size)
 
     @overload
     def forward(

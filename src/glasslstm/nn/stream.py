@@ -49,8 +49,11 @@ class Stream:
         weights = [part.map(lambda weight: weight.detach().clone()) for part in lstm._weights()]
         like = weights[0].weight_ih
         width = lstm.proj_size or lstm.hidden_size
-        self._h = like.new_zeros(lstm.num_layers, batch_size, width)
-        self._c = like.new_zeros(lstm.num_layers, batch_size, lstm.hidden_size)
+        self._start = [
+            like.new_zeros(lstm.num_layers, size) if state is None else state.detach().clone()
+            for state, size in ((lstm.h_0, width), (lstm.c_0, lstm.hidden_size))
+        ]
+        self._h, self._c = (state.unsqueeze(1).repeat(1, batch_size, 1) for state in self._start)
         self._shape, self._dtype = torch.Size((batch_size, lstm.input_size)), like.dtype
         self._device, self._on_cpu = like.device, like.is_cpu
         work = Work(
@@ -105,7 +108,7 @@ class Stream:
             self._c.copy_(value[1])
 
     def reset(self, mask: Tensor | None = None) -> None:
-        """Set the state to zero.
+        """Set the state to what it was when the stream was made: the learned initial state, or zero.
 
         Parameters
         ----------
@@ -117,15 +120,12 @@ class Stream:
         ArgumentError
             For another shape or type.
         """
-        if mask is None:
-            self._h.zero_()
-            self._c.zero_()
-            return
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (self.batch_size,):
+        fits = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == (self.batch_size,)
+        if mask is not None and not fits:
             got = f"{tuple(mask.shape)}, {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
             raise ArgumentError(f"mask: expected a bool tensor of shape ({self.batch_size},), got {got}")
-        self._h[:, mask] = 0
-        self._c[:, mask] = 0
+        for state, start in zip((self._h, self._c), self._start, strict=True):
+            state[:, slice(None) if mask is None else mask] = start.unsqueeze(1)
 
     def __repr__(self) -> str:
         layers, batch, width = self._h.shape
