@@ -77,7 +77,7 @@ def run(model: nn.Module, inputs: Any) -> Any:
         if isinstance(inputs, tuple) and not isinstance(inputs, PackedSequence):
             return model(*inputs)
         return model(inputs)
-    except ArgumentError:
+    except (ArgumentError, Warning):
         raise
     except Exception as error:
         raise ArgumentError(

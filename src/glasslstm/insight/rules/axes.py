@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from glasslstm.insight.case import Case
+from glasslstm.insight.case import Case, longest
 from glasslstm.insight.findings import Code, Place
 from glasslstm.insight.rules.layout import Layout, answer, layouts, spread
 from glasslstm.insight.rules.registry import Hit, rule
@@ -35,7 +35,11 @@ def axes_mixed(case: Case) -> Iterator[Hit]:
         by_row = {row: answer(case, layout.altered(case.inputs, row=row)) for row in _picks(layout)}
         if any(_follows(output, by_row, axis) for axis in _sized(output, layout.sequences)):
             continue
-        hit = _time_for_batch(case, layout, output) or _swapped_rows(layout, output, by_row)
+        hit = (
+            _time_for_batch(case, layout, output)
+            or _swapped_rows(layout, output, by_row)
+            or _known_others(case, layout, output, by_row)
+        )
         if hit:
             yield hit
 
@@ -105,3 +109,34 @@ def _swapped_rows(layout: Layout, output: Tensor, by_row: dict[int, Tensor]) -> 
         "never h_n.view(batch, -1); and where you sort by length, sort back."
     )
     return Hit(Place(layout.module), float(len(places)), evidence, words={"change": change})
+
+
+def _known_others(case: Case, layout: Layout, output: Tensor, by_row: dict[int, Tensor]) -> Hit | None:
+    """Find outputs that follow from other sequences beside their own, because the LSTM has read these."""
+    axis, _ = layout.axes(output)
+    if axis is None:
+        return None
+    others = {
+        row: [place for place in _moved(output, changed, axis) if place != row]
+        for row, changed in by_row.items()
+    }
+    row = max(others, key=lambda row: len(others[row]))
+    if not others[row] or not _reads_others(
+        case, layout, row
+    ):  # a softmax over the batch is no mistake of axes
+        return None
+    evidence = (
+        f"changing sequence {row} alone changes the outputs of {len(others[row])} of the {layout.sequences - 1} "
+        "others, and what the LSTM reads there"
+    )
+    change = (
+        "Where axes change places, transpose: x.transpose(0, 1), never x.reshape(T, N, C) or x.view(T, N, C)."
+    )
+    return Hit(Place(layout.module), float(len(others[row])), evidence, words={"change": change})
+
+
+def _reads_others(case: Case, layout: Layout, row: int) -> bool:
+    """Tell whether the LSTM reads something else for other sequences, too, when one is changed."""
+    _, watcher = case.again(layout.altered(case.inputs, row=row))
+    now, before = (longest(seen.calls(layout.module)).input for seen in (watcher, case.watcher))
+    return now is not None and before is not None and any(place != row for place in _moved(before, now, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -11,25 +12,29 @@ from glasslstm.errors import ArgumentError
 from glasslstm.insight.case import Case
 from glasslstm.insight.findings import Code, Place, Severity
 from glasslstm.insight.rules.registry import Hit, Skip, rule
-from glasslstm.insight.running import rewound, run
+from glasslstm.insight.running import first_tensor, rewound, run
 from glasslstm.insight.watch import Watcher, watch
 from glasslstm.nn.trace import GateTrace, Trace
 
 CARRIED = Code(
     name="state-carried-over",
     severity="warning",
-    title="the state is carried over from one batch to the next",
+    title="the state is carried over to what has nothing to do with it",
     threshold=1e-3,
     meaning="What the model says about a sequence depends on what it was called with before; right only where each "
     "batch goes on with the sequences of the one before.",
-    change="Start every batch anew: call {name}(x) without initial states, or with zeros, and keep none in the model "
-    "from one call to the next.",
+    change="Start every batch and every sequence anew: call {name}(x) without initial states, or with zeros, and keep "
+    "none from one call to the next.",
 )
 
 
 @rule(CARRIED)
 def state_carried_over(case: Case) -> Iterator[Hit]:
-    """Run the same batch twice, from the same random numbers, and compare the states that the LSTMs start from."""
+    """Run the same batch twice, from the same random numbers, and compare the states that the LSTMs start from.
+
+    Within one run, look whether the sequences of the batch are read one by one, each from where the last one ended.
+    """
+    yield from _within_the_batch(case)
     first, second = _twice(case)
     for name in first:
         if name not in second or first.dropped[name] or second.dropped[name]:
@@ -40,6 +45,29 @@ def state_carried_over(case: Case) -> Iterator[Hit]:
             evidence = f"run twice on one batch, the second starts from states that differ by up to {value:.2g}{where}"
             severity: Severity = "note" if _can_reset(case.model, name) else "warning"
             yield Hit(Place(name), value, evidence, severity, words={"name": name or "lstm"})
+
+
+def _within_the_batch(case: Case) -> Iterator[Hit]:
+    output = first_tensor(case.output)
+    for name in case.watcher:
+        calls = case.watcher.calls(name)
+        if len(calls) < 2 or output is None or not output.dim() or len(calls) != len(output):
+            continue
+        steps = pairwise(calls)
+        if all(_one_goes_on(before[key], after[key]) for before, after in steps for key in before):
+            value = max(float(calls[1][key].initial_cell.abs().max()) for key in calls[1])
+            evidence = (
+                f"the {len(calls)} sequences of the batch are read one after the other, each from the states in which "
+                f"the one before it ended, up to {value:.2g}"
+            )
+            yield Hit(Place(name), value, evidence, words={"name": name or "lstm"})
+
+
+def _one_goes_on(before: GateTrace, after: GateTrace) -> bool:
+    """Tell whether one sequence starts where another one ended, and not from zeros."""
+    end, start = _final(before).initial_cell, after.initial_cell
+    alone = start.numel() == start.size(-1) == end.numel()
+    return alone and bool(start.any()) and torch.equal(end, start)
 
 
 def _twice(case: Case) -> tuple[Watcher, Watcher]:
