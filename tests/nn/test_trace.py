@@ -378,3 +378,116 @@ def test_a_gate_is_between_its_bounds_and_the_cell_follows_from_the_gates() -> N
     cell = step.forget_gate[1:] * step.cell[:-1] + step.input_gate[1:] * step.candidate[1:]
     torch.testing.assert_close(step.cell[1:], cell, atol=1e-14, rtol=0)
     torch.testing.assert_close(step.hidden, step.output_gate * step.cell.tanh(), atol=1e-14, rtol=0)
+
+
+@every_option
+@every_layout
+def test_a_trace_knows_what_it_read_and_what_it_started_from(options: dict[str, Any], layout: str) -> None:
+    lstm, (value, hx), call, x, states, lengths = _make(options, layout)
+    directions = 2 if lstm.bidirectional else 1
+    for given in (True, False):
+        _, _, trace = lstm(value, hx if given else None, **call, return_trace=True)
+        assert (trace.start, trace.left_out) == (0, None)
+        valid = torch.arange(6)[:, None] < torch.tensor([6] * x.size(1) if lengths is None else lengths)
+        assert torch.equal(trace.input.reshape(x.shape)[valid], x[valid])
+        for key in trace:
+            gates, row = trace[key], key[0] * directions + key[1]
+            assert gates.reverse == (key[1] == 1)
+            assert torch.equal(gates.valid.reshape(valid.shape), valid)
+            assert gates.valid.shape == gates.cell.shape[:-1]
+            assert (None if gates.lengths is None else gates.lengths.tolist()) == lengths
+            for name, state in zip(("hidden", "cell"), states, strict=True):
+                found, expected = getattr(gates, f"initial_{name}"), state[row] if given else 0 * state[row]
+                assert found.shape == getattr(gates, name).shape[1:]
+                assert torch.equal(found, expected.reshape(found.shape))
+
+
+def test_learned_initial_states_are_in_the_trace_and_in_its_graph() -> None:
+    lstm = gl.LSTM(3, 4, 2, learn_initial_state=True)
+    torch.nn.init.normal_(lstm.c_0)
+    _, _, trace = lstm(torch.randn(6, 2, 3), return_trace=True)
+    assert torch.equal(trace[1, 0].initial_cell, lstm.c_0[1].expand(2, -1))
+    assert trace[1, 0].initial_cell.requires_grad
+
+
+@every_option
+@pytest.mark.parametrize("layout", ["padded", "unbatched", "ragged"])
+def test_a_window_is_a_part_with_the_states_that_enter_it(options: dict[str, Any], layout: str) -> None:
+    lstm, (value, hx), call, _, _, lengths = _make(options, layout)
+    output, _, trace = lstm(value, hx, **call, return_trace=True)
+    before = trace.window(2, 5)
+    output.square().sum().backward()
+    for start, stop in ((0, 6), (2, 5), (0, 3), (4, 6), (3, 3), (6, 6)):
+        part = trace.window(start, stop)
+        assert (part.start, len(part.input)) == (start, stop - start)
+        assert part.window(0, stop - start).start == start
+        for key in trace:
+            whole, some = trace[key], part[key]
+            for name in (*QUANTITIES, "cell_grad", "hidden_grad"):
+                assert torch.equal(getattr(some, name), getattr(whole, name)[start:stop])
+            assert torch.equal(some.valid, whole.valid[start:stop])
+            assert some.reverse == whole.reverse
+            assert (part.lengths is None) == (lengths is None)
+            for name in ("hidden", "cell"):
+                entering = [
+                    _entering(whole, name, start, stop, b, length)
+                    for b, length in enumerate([None] if lengths is None else lengths)
+                ]
+                found = getattr(some, f"initial_{name}")
+                expected = entering[0] if lengths is None else torch.stack(entering)
+                assert torch.equal(found, expected)
+            order = range(stop - start)
+            cell = some.initial_cell
+            for t in reversed(order) if some.reverse else order:  # which the part goes on from
+                now = some.forget_gate[t] * cell + some.input_gate[t] * some.candidate[t]
+                cell = torch.where(some.valid[t, ..., None], now, cell)
+                expected = torch.where(some.valid[t, ..., None], some.cell[t], cell)
+                torch.testing.assert_close(cell, expected, atol=1e-14, rtol=0)
+    # One that was taken before the backward pass has the gradients as well.
+    assert torch.equal(before[0, 0].cell_grad, trace[0, 0].cell_grad[2:5])
+
+
+def _entering(whole: Any, name: str, start: int, stop: int, b: int, length: int | None) -> Tensor:
+    """Return the state before the first step that is read inside, of one sequence or, without lengths, of all."""
+    states, initial = getattr(whole, name), getattr(whole, f"initial_{name}")
+    if length is not None:
+        states, initial = states[:length, b], initial[b]
+    if whole.reverse:
+        return states[stop] if stop < len(states) else initial
+    return states[min(start, len(states)) - 1] if min(start, len(states)) else initial
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 3), (4, 2), (0, 7), (7, 7)])
+def test_a_window_outside_of_the_trace(start: int, stop: int) -> None:
+    trace = gl.LSTM(3, 4)(torch.zeros(6, 2, 3), return_trace=True)[2]
+    message = rf"window: expected 0 <= start <= stop <= 6, the number of steps; got {start} and {stop}"
+    with pytest.raises(gl.errors.ArgumentError, match=message):
+        trace.window(start, stop)
+
+
+def test_map_changes_each_entry_and_nothing_else() -> None:
+    lstm = gl.LSTM(3, 4, 2, bidirectional=True)
+    output, _, trace = lstm(torch.randn(6, 3, 3), lengths=[6, 2, 0], return_trace=True)
+    output.sum().backward()
+    part = trace.window(1, 5)
+    doubled = part.map(lambda gates: gates.map(lambda tensor: 2 * tensor))
+    assert doubled.start == 1
+    assert doubled.lengths is part.lengths
+    assert doubled.input is part.input
+    assert list(doubled) == list(part)
+    for key in part:
+        for name in (*QUANTITIES, "initial_hidden", "initial_cell"):
+            assert torch.equal(getattr(doubled[key], name), 2 * getattr(part[key], name))
+        assert doubled[key].reverse == part[key].reverse
+        assert doubled[key].lengths is part[key].lengths
+        assert torch.equal(doubled[key].cell_grad, part[key].cell_grad)
+
+
+def test_nbytes_counts_the_gradients_when_they_are_there() -> None:
+    lstm = gl.LSTM(3, 4, 2, bidirectional=True, proj_size=2, dtype=torch.float64)
+    output, _, trace = lstm(torch.randn(6, 3, 3, dtype=torch.float64), return_trace=True)
+    each = 6 * 3 * 8  # bytes of one unit at all steps of all sequences
+    assert trace.nbytes == 4 * (5 * 4 + 2) * each
+    output.sum().backward()
+    assert trace.nbytes == 4 * (6 * 4 + 2 * 2) * each
+    assert trace.window(0, 2).nbytes == trace.nbytes // 3

@@ -238,6 +238,35 @@ def test_watched_it_computes_the_very_same(make: Callable[[], Any], converted: b
             assert trace[key].cell_grad.isfinite().all()
 
 
+class _Called(nn.Module):
+    """A model that is called as `call` does, whatever the input."""
+
+    def __init__(self, model: nn.Module, call: Call) -> None:
+        super().__init__()
+        self.model, self.call = model, call
+
+    def forward(self, _: Tensor) -> list[Tensor]:
+        return self.call(self.model)
+
+
+@every_model
+@pytest.mark.parametrize("converted", [False, True], ids=["theirs", "converted"])
+def test_diagnosed_it_has_no_fault_that_untrained_models_do_not_have(
+    make: Callable[[], Any], converted: bool
+) -> None:
+    """Every rule runs, no error comes up, and the model is left as it was."""
+    model, call = make()
+    model.eval()
+    if converted:
+        convert(model)
+    before = _outputs_and_gradients(model, call)
+    diagnosis = gl.diagnose(_Called(model, call), torch.zeros(1))
+    assert len(diagnosis.looked_for) + len(diagnosis.skipped) == 17
+    assert diagnosis.worst != "error", str(diagnosis)
+    after = _outputs_and_gradients(model, call)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
 def test_a_subclass_of_nn_lstm_is_left() -> None:
     """pytorch-forecasting has an LSTM with methods of its own, which ours could not have."""
     module = pytest.importorskip("pytorch_forecasting.models.nn.rnn")

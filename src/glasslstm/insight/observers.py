@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from glasslstm.errors import ArgumentError
+from glasslstm.insight.backward import on_backward
 from glasslstm.insight.loops import Loop
-from glasslstm.insight.replay import Call, Replay
+from glasslstm.insight.replay import Call, Replay, span, tracing_kernel
 from glasslstm.nn.lstm import LSTM
-from glasslstm.nn.trace import Trace
+from glasslstm.nn.trace import GateTrace, Trace
 from glasslstm.ops.dispatch import choose
 from glasslstm.ops.transforms import differentiable_code_needed
 
@@ -32,7 +34,7 @@ class _Observer:
     ----------
     name, module
         The module, and its name in the model.
-    gradients, limit
+    gradients, steps, limit
         As for :func:`glasslstm.watch`.
     keep
         Takes the name and the record of a call; of a loop again with each of its steps.
@@ -43,11 +45,12 @@ class _Observer:
         name: str,
         module: Any,
         gradients: bool | None,
+        steps: slice,
         limit: int,
         keep: Callable[[str, Record], None],
     ) -> None:
         self.name, self.module = name, module
-        self.gradients, self.limit = gradients, limit
+        self.gradients, self.steps, self.limit = gradients, steps, limit
         self.keep = partial(keep, name)
         self.unseen = 0
         """The calls that nothing could be seen of."""
@@ -57,6 +60,8 @@ class _Observer:
 
     def __call__(self, run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Make the call, and take note of it."""
+        if torch._C._current_graph_task_id() != -1:  # a checkpoint's second run, in the backward pass
+            return run(*arguments, **options)
         if differentiable_code_needed():
             self.unseen += 1
             return run(*arguments, **options)
@@ -72,15 +77,15 @@ class _Observer:
         """Make a call of which something can be seen."""
         raise NotImplementedError
 
-    def differentiable(self, results: Sequence[Tensor]) -> list[Tensor]:
-        """Return the results whose gradients are to be kept."""
-        wanted = [tensor for tensor in results if tensor.requires_grad]
+    def differentiable(self, results: Sequence[Tensor]) -> bool:
+        """Tell whether the gradients of the results are to be kept."""
+        wanted = any(tensor.requires_grad for tensor in results)
         if self.gradients and not wanted:
             raise ArgumentError(
                 f"watch(gradients=True): no gradient reaches {self.name!r}: neither its input nor its parameters "
                 "require one; leave gradients out"
             )
-        return [] if self.gradients is False else wanted
+        return wanted and self.gradients is not False
 
 
 class LSTMObserver(_Observer):
@@ -103,7 +108,8 @@ class LSTMObserver(_Observer):
                 self.keep(self._without_graph(trace))
                 return (output, states, trace) if options.get("return_trace") else (output, states)
         output, states = run(input, hx, **options)
-        call = Call.of(module, input, hx, options.get("lengths"))
+        if not isinstance(module, LSTM):  # after torch has checked its arguments
+            call = Call.of(module, input, hx)
         self._replay(call, _tensors(output, states), before)
         return output, states
 
@@ -111,35 +117,32 @@ class LSTMObserver(_Observer):
         return bool(self.module.dropout and self.module.training and self.module.num_layers > 1)
 
     def _fits(self, call: Call) -> bool:
-        return call.bytes <= self.limit
+        gradients = call.gradient and self.gradients is not False
+        return _what_fits(call, slice(None), self.limit, gradients=gradients).left_out is None
 
     def _without_graph(self, trace: Trace) -> Trace:
+        """Return the chosen steps without a graph, and copies of what the model may change in place."""
+        total = len(trace[0, 0].cell)
+        start, stop = span(self.steps, total)
         found = trace.map(lambda gates: gates.map(Tensor.detach))
+        if stop - start < total:
+            found = found.window(start, stop).map(lambda gates: gates.map(Tensor.clone))
         if self.gradients is False:
             found = found.map(lambda gates: replace(gates, gradients=None))
-        found.input = None if trace.input is None else trace.input.detach()
-        return found
+        assert found.input is not None
+        found.input = found.input.detach().clone()
+        return found.map(_with_own_states)
 
     def _replay(self, call: Call, results: list[Tensor], random: Tensor | None) -> None:
         wanted = self.differentiable(results)
-        sequences, start, left_out = _what_fits(call, self.limit)
-        if left_out:
-            warnings.warn(f"watch: of a call of {self.name!r} {left_out}", UserWarning, stacklevel=2)
+        part = _what_fits(call, self.steps, self.limit, gradients=wanted)
+        if part.left_out:
+            warnings.warn(f"watch: of a call of {self.name!r} {part.left_out}", UserWarning, stacklevel=2)
         replay = Replay(
-            call,
-            sequences=sequences,
-            start=start,
-            gradients=bool(wanted),
-            random=random,
-            left_out=left_out,
+            call, part.sequences, part.steps, gradients=wanted, random=random, left_out=part.left_out
         )
         if wanted:
-
-            def hand_on(grads: Sequence[Tensor | None]) -> None:
-                found = iter(grads)
-                replay.backward([next(found) if tensor.requires_grad else None for tensor in results])
-
-            torch.autograd.graph.register_multi_grad_hook(wanted, hand_on)
+            on_backward(results, replay.backward)
         self.keep(replay.trace)
 
 
@@ -147,24 +150,43 @@ def _tensors(output: Tensor | PackedSequence, states: tuple[Tensor, Tensor]) -> 
     return [output.data if isinstance(output, PackedSequence) else output, *states]
 
 
+def _with_own_states(gates: GateTrace) -> GateTrace:
+    return replace(
+        gates, initial_hidden=gates.initial_hidden.clone(), initial_cell=gates.initial_cell.clone()
+    )
+
+
 def _gates_change_nothing(call: Call) -> bool:
-    """Tell whether the kernel that keeps the gates is the one that runs without them."""
-    gradient = torch.is_grad_enabled()
-    plain, traced = (choose(call.work(gates=gates, gradient=gradient)).kernel for gates in (False, True))
-    return plain == traced
+    """Tell whether the call without its gates is the same code: their kernel, and no gates computed once more."""
+    return choose(call.work(gates=False)).kernel == tracing_kernel(call) and not (
+        call.recompute and call.gradient
+    )
 
 
-def _what_fits(call: Call, limit: int) -> tuple[int, int, str | None]:
-    """Return how many sequences to keep, the first step to keep, and what is left out, in words."""
+class _Part(NamedTuple):
+    """What to keep of a call."""
+
+    sequences: int
+    """How many, from the first on."""
+    steps: tuple[int, int]
+    """The first step, and the one after the last."""
+    left_out: str | None = None
+    """What is left out to stay below the limit, in words."""
+
+
+def _what_fits(call: Call, steps: slice, limit: int, *, gradients: bool) -> _Part:
     T, B = call.batch.x.shape[:2]
-    if call.bytes <= limit:
-        return B, 0, None
-    why = f"of the {B} sequences and {T} steps were kept, to stay below the limit of {limit:,} bytes"
-    sequences = min(B, limit // (call.bytes // B))
+    start, stop = span(steps, T)
+    each = call.bytes(gradients=gradients)
+    if (stop - start) * B * each <= limit:
+        return _Part(B, (start, stop))
+    why = f"were kept, to stay below the limit of {limit:,} bytes"
+    sequences = limit // ((stop - start) * each)
     if sequences:
-        return sequences, 0, f"the first {sequences} {why}"
-    steps = max(1, limit // (call.bytes // (B * T)))
-    return 1, T - steps, f"the first sequence and its last {steps} steps {why}"
+        return _Part(sequences, (start, stop), f"only the first {sequences} of {B} sequences {why}")
+    last = max(1, limit // each)
+    which = f"only the last {last} of {stop - start} steps of the first of {B} sequences {why}"
+    return _Part(1, (stop - last, stop), which)
 
 
 class CellObserver(_Observer):
@@ -172,12 +194,14 @@ class CellObserver(_Observer):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._loop: Loop | None = None
-        self._same_entry = False
+        # In the order of their last steps. More than 64 that go on side by side are not told apart.
+        self._loops: deque[Loop] = deque(maxlen=64)
+        self._here: deque[Loop] = deque(maxlen=64)
+        """Those with a step in this call of the model."""
 
     def entered(self) -> None:
         """Hear that the model as a whole is called: only a state that is handed on continues a loop."""
-        self._same_entry = False
+        self._here.clear()
 
     def see(
         self,
@@ -188,11 +212,28 @@ class CellObserver(_Observer):
     ) -> Any:
         """Run the cell, and add the step to its loop."""
         found = run(input, hx, **options)
-        h, c = found[0] if options.get("return_trace") else found
-        loop = self._loop
-        if loop is None or not loop.continues(hx, h, same_entry=self._same_entry):
-            loop = self._loop = Loop(self.module, self.limit)
-        self._same_entry = True
-        loop.add(input, hx, (h, c), self.differentiable([h, c]))
+        states = found[0] if options.get("return_trace") else found
+        handed_on = hx is not None and all(state is not None for state in hx)
+        loop = (self._continued(hx) if handed_on else None) or Loop(self.module, self.steps, self.limit)
+        for loops in (self._loops, self._here):
+            if loop in loops:
+                loops.remove(loop)
+            loops.append(loop)
+        loop.add(input, hx, states, gradients=self.differentiable(states))
         self.keep(loop)
         return found
+
+    def _continued(self, hx: Any) -> Loop | None:
+        """Return the loop of which a step from the states `hx` is the next one, if there is one.
+
+        It is the one whose last step returned h or c. Within one call of the model states that come from elsewhere,
+        and are neither zero nor where a loop began, are taken for those that the model has changed on the way: of the
+        loop whose last states have most numbers in common with them.
+        """
+        linked = [loop for loop in self._loops if loop.returned(hx)]
+        if linked:
+            return linked[-1]
+        here = [loop for loop in self._here if loop.fits(hx)]
+        if not any(bool(state.any()) for state in hx) or any(loop.began_with(hx) for loop in here):
+            return None
+        return max(reversed(here), key=lambda loop: loop.in_common(hx), default=None)

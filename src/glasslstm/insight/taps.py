@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Protocol
@@ -40,8 +41,10 @@ def tap(module: nn.Module, observer: Observer) -> None:
             "watch: one of these LSTMs is being watched already; leave that context first, or name other modules "
             "with modules="
         )
-    module.__class__ = _tapped(type(module))
-    _OBSERVERS[module] = observer
+    module.__class__ = _tapped(type(module))  # type: ignore[arg-type]
+    # A call that was not compiled, in the midst of code that was: what takes note of it shall not be either.
+    loaded = "torch._dynamo" in sys.modules  # only then: it takes seconds
+    _OBSERVERS[module] = torch.compiler.disable(observer) if loaded else observer
 
 
 def untap(module: nn.Module) -> None:
@@ -60,20 +63,31 @@ def _tapped(original: type[nn.Module]) -> type[nn.Module]:
     kind = next(kind for kind in KINDS if issubclass(original, kind))
 
     def forward(self: nn.Module, *arguments: Any, **options: Any) -> Any:
-        observer = _OBSERVERS.get(self)
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        observer = None if traced else _OBSERVERS.get(self)
         run: Callable[..., Any] = kind.forward  # as it is now: others may have changed it
-        if observer is None or torch.compiler.is_compiling():
+        if observer is None:
             return run(self, *arguments, **options)
         return observer(partial(run, self), *arguments, **options)
 
-    def reduce(self: nn.Module, protocol: Any) -> Any:
+    def reduce(self: nn.Module, _: Any) -> Any:
         """Copy and pickle the module as what it is."""
-        reduced: Any = object.__reduce_ex__(self, protocol)
+        # Of protocol 1, because what the later ones return must have the module's present class.
+        reduced: Any = object.__reduce_ex__(self, 1)
         make, arguments, *rest = reduced
         return make, (original, *arguments[1:]), *rest
 
     space = {"forward": forward, "__reduce_ex__": reduce}
     tapped = type(kind.__name__, (kind,), space)
-    own = {"_glasslstm_original": original, "__module__": original.__module__, "__doc__": original.__doc__}
+    own: dict[str, Any] = {"_glasslstm_original": original}
+    own |= {name: getattr(original, name) for name in ("__module__", "__doc__")}
+    if hasattr(original, "__deepcopy__"):
+
+        def deepcopy(self: nn.Module, memo: Any) -> Any:
+            found = original.__deepcopy__(self, memo)
+            found.__class__ = original
+            return found
+
+        own["__deepcopy__"] = deepcopy
     bases = (tapped,) if original is kind else (original, tapped)
     return type(original.__name__, bases, own)

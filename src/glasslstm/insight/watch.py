@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from glasslstm.errors import ArgumentError, ArgumentTypeError
+from glasslstm.insight.loops import Loop
 from glasslstm.insight.observers import CellObserver, LSTMObserver, Record
 from glasslstm.insight.taps import CELLS, KINDS, tap, untap
 from glasslstm.nn.trace import Trace
@@ -38,9 +40,10 @@ def watch(
     model
         Any module with an LSTM in it, or an LSTM.
     modules
-        Which ones, by the names of ``model.named_modules()``; ``*`` and ``?`` stand for any characters. Default: all.
+        Which ones, by the names of ``model.named_modules()``; ``*`` and ``?`` stand for any characters. A module that
+        has several names goes by the first. Default: all.
     steps
-        Which steps to keep, such as ``slice(-50, None)`` or ``slice(0, 100)``. Default: all.
+        Which steps of the padded sequences to keep, such as ``slice(-50, None)`` or ``slice(0, 100)``. Default: all.
     calls
         How many calls of each module to keep: the last ones. Default: 8.
     gradients
@@ -48,7 +51,9 @@ def watch(
         Default: where the call may be differentiated.
     limit
         Bytes that all traces together may take. Beyond it the oldest call goes; of a call that is too large by
-        itself the first sequences and the last steps are kept, and the trace says so. Default: 1 GiB.
+        itself the first sequences are kept, of a sequence that is too long or goes through a cell the last steps, and
+        the trace says so. To the traces of torch's own LSTM a graph is added until their gradients are there.
+        Default: 1 GiB.
 
     Returns
     -------
@@ -74,17 +79,16 @@ def watch(
     >>> gates.forget_gate.shape, gates.cell_grad.shape
     (torch.Size([5, 2, 4]), torch.Size([5, 2, 4]))
     """
-    found = lstms(model)
-    chosen = {name: module for name, module in found.items() if _is_chosen(name, modules)}
-    if not chosen:
-        raise ArgumentError(f"modules: {modules!r} fits none of the model's LSTMs: {_listed(found)}")
+    chosen = _chosen(lstms(model), modules)
     if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1:
         raise ArgumentError(f"calls: expected how many to keep, 1 or more; got {calls!r}")
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ArgumentError(f"limit: expected a number of bytes, 1 or more; got {limit!r}")
-    if steps is not None and not (isinstance(steps, slice) and steps.step in (None, 1)):
+    if steps is not None and not _is_window(steps):
         raise ArgumentError(f"steps: expected a slice without gaps, such as slice(-50, None); got {steps!r}")
-    return Watcher(model, chosen, steps=steps, calls=calls, gradients=gradients, limit=limit)
+    if not (gradients is None or isinstance(gradients, bool)):
+        raise ArgumentTypeError(f"gradients: expected True, False or None, got {gradients!r}")
+    return Watcher(model, chosen, steps=steps or slice(None), calls=calls, gradients=gradients, limit=limit)
 
 
 def lstms(model: nn.Module) -> dict[str, nn.Module]:
@@ -99,15 +103,19 @@ def lstms(model: nn.Module) -> dict[str, nn.Module]:
         raise ArgumentTypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     inside = dict(model.named_modules())
     for name, module in inside.items():
-        if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
+        if _is_compiled(module) and any(isinstance(part, KINDS) for part in module.modules()):
             raise ArgumentError(
-                f"model: {name!r} is compiled, and compiled code cannot be seen into; look at the model as it "
-                "was before torch.compile (model._orig_mod), its parameters are the same"
+                f"model: {name!r} is compiled, and compiled code cannot be seen into; take what it was made from: "
+                "model._orig_mod after torch.compile(model), copy.deepcopy(model) after model.compile()"
             )
     found: dict[str, nn.Module] = {
         name: module for name, module in inside.items() if isinstance(module, KINDS)
     }
     if not found:
+        if any(isinstance(module, torch.jit.ScriptModule) for module in inside.values()):
+            raise ArgumentError(
+                "model: TorchScript cannot be seen into; take the model that it was made from"
+            )
         kinds = sorted({type(module).__name__ for module in inside.values()})
         raise ArgumentError(
             f"model: expected an LSTM or LSTMCell of glasslstm or torch.nn somewhere in it; found {', '.join(kinds)}"
@@ -115,9 +123,30 @@ def lstms(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def _is_chosen(name: str, modules: str | Sequence[str] | None) -> bool:
-    patterns = [modules] if isinstance(modules, str) else modules
-    return patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)
+def _is_window(steps: object) -> bool:
+    return (
+        isinstance(steps, slice)
+        and steps.step in (None, 1)
+        and all(end is None or isinstance(end, int) for end in (steps.start, steps.stop))
+    )
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+
+
+def _chosen(found: dict[str, nn.Module], modules: str | Sequence[str] | None) -> dict[str, nn.Module]:
+    patterns = "*" if modules is None else modules
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ArgumentTypeError(f"modules: expected names, or one, got {modules!r}")
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in found):
+            raise ArgumentError(f"modules: {pattern!r} fits none of the model's LSTMs: {_listed(found)}")
+    chosen = {n: m for n, m in found.items() if any(fnmatchcase(n, pattern) for pattern in patterns)}
+    if not chosen:
+        raise ArgumentError(f"modules: expected at least one name of the model's LSTMs: {_listed(found)}")
+    return chosen
 
 
 class Watcher:
@@ -138,7 +167,7 @@ class Watcher:
         model: nn.Module,
         modules: dict[str, nn.Module],
         *,
-        steps: slice | None,
+        steps: slice,
         calls: int,
         gradients: bool | None,
         limit: int,
@@ -146,12 +175,13 @@ class Watcher:
         self.modules = modules
         self.names = tuple(modules)
         self.dropped = dict.fromkeys(modules, 0)
-        self._model, self._steps, self._most, self._limit = model, steps, calls, limit
+        self._model, self._most, self._limit = model, calls, limit
         self._records: list[tuple[str, Record]] = []
         self._observers = {
-            name: observer(name, module, gradients, limit, self._keep)
+            name: CellObserver(name, module, gradients, steps, limit // len(modules), self._keep)
+            if isinstance(module, CELLS)
+            else LSTMObserver(name, module, gradients, steps, limit, self._keep)
             for name, module in modules.items()
-            for observer in [CellObserver if isinstance(module, CELLS) else LSTMObserver]
         }
         self._used = False
 
@@ -163,8 +193,9 @@ class Watcher:
             for name, module in self.modules.items():
                 tap(module, self._observers[name])
                 undo.callback(untap, module)
-            hook = self._model.register_forward_pre_hook(self._enter)
-            undo.callback(hook.remove)
+            if any(isinstance(module, CELLS) for module in self.modules.values()):
+                # For all modules, because a hook of the model's own would go into its copies.
+                undo.callback(register_module_forward_pre_hook(self._enter).remove)
             self._undo = undo.pop_all()
         return self
 
@@ -185,7 +216,11 @@ class Watcher:
         """
         if name not in self.modules:
             raise ArgumentError(f"watcher[{name!r}]: expected one of {_listed(self.modules)}")
-        found = tuple(self._finished(record) for own, record in self._records if own == name)
+        found = tuple(
+            record.trace() if isinstance(record, Loop) else record
+            for own, record in self._records
+            if own == name
+        )
         if not found:
             raise ArgumentError(f"watcher[{name!r}]: {self._why_none(name)}")
         return found
@@ -212,15 +247,16 @@ class Watcher:
         parts = [f"{name!r}: {n} of {n + self.dropped[name]} calls" for name, n in kept.items()]
         return f"Watcher({', '.join(parts)})"
 
-    def _enter(self, *_: object) -> None:
+    def _enter(self, module: nn.Module, _: object) -> None:
         """Note that the model as a whole is called: a loop over a cell starts anew."""
-        for observer in self._observers.values():
-            observer.entered()
+        if module is self._model:
+            for observer in self._observers.values():
+                observer.entered()
 
     def _keep(self, name: str, record: Record) -> None:
         """Add a record, or one that has grown, and let go of the oldest ones that are too many."""
-        if isinstance(record, Trace) and self._steps is not None:
-            record = _part(record, self._steps).map(lambda gates: gates.map(Tensor.clone))
+        if isinstance(record, Loop) and record.closed:
+            return
         if not any(record is other for _, other in self._records):
             self._records.append((name, record))
         own = [k for k, (other, _) in enumerate(self._records) if other == name]
@@ -230,19 +266,10 @@ class Watcher:
             self._drop(0)
 
     def _drop(self, k: int) -> None:
-        self.dropped[self._records.pop(k)[0]] += 1
-
-    def _finished(self, record: Record) -> Trace:
-        if isinstance(record, Trace):
-            return record
-        trace = record.trace()
-        return trace if self._steps is None else _part(trace, self._steps)
-
-
-def _part(trace: Trace, steps: slice) -> Trace:
-    total = len(trace[0, 0].cell)
-    start, stop, _ = steps.indices(total)
-    return trace.window(start, max(start, stop))
+        name, record = self._records.pop(k)
+        self.dropped[name] += 1
+        if isinstance(record, Loop):
+            record.close()
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -108,7 +108,17 @@ class GateTrace:
         return replace(self, **found)
 
     def window(self, start: int, stop: int) -> GateTrace:
-        """Return the steps from `start` up to `stop`, with the states in which this direction enters them."""
+        """Return the steps from `start` up to `stop`, with the states in which this direction enters them.
+
+        Raises
+        ------
+        ArgumentError
+            Where the trace does not have these steps.
+        """
+        if not 0 <= start <= stop <= len(self.cell):
+            raise ArgumentError(
+                f"window: expected 0 <= start <= stop <= {len(self.cell)}, the number of steps; got {start} and {stop}"
+            )
         names = {name: getattr(self, name)[start:stop] for name in QUANTITIES}
         lengths = None if self.lengths is None else (self.lengths - start).clamp(0, stop - start)
         gradients = None if self.gradients is None else _Rows(self.gradients, start, stop)
@@ -125,7 +135,7 @@ class GateTrace:
         states: Tensor = getattr(self, name)
         initial: Tensor = getattr(self, f"initial_{name}")
         total = len(states)
-        if self.lengths is None:
+        if self.lengths is None or not total:
             before = stop if self.reverse else start - 1
             return states[before] if 0 <= before < total else initial
         # A forward direction stays where its sequence ended; a reverse one starts there.
