@@ -250,3 +250,15 @@ def test_nan_in_the_weights() -> None:
     with torch.no_grad():
         model.lstm.weight_hh_l0[0, 0] = torch.nan
     assert gl.diagnose(model, X, torch.zeros(5).long(), nn.functional.cross_entropy).worst == "error"
+
+
+def test_causes_are_looked_for_before_their_effects() -> None:
+    order = list(RULES)
+    for cause, effect in (
+        ("not-finite", "inputs-not-scaled"),
+        ("inputs-not-scaled", "forget-gate-shut"),
+        ("forget-gate-open", "cell-grows"),
+        ("forget-gate-shut", "memory-too-short"),
+        ("memory-too-short", "gradient-vanishes"),
+    ):
+        assert order.index(cause) < order.index(effect)

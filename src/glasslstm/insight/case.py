@@ -160,7 +160,8 @@ class Case:
         leading = tuple(getattr(self.output, "shape", ()))[:2]
         return int(
             any(
-                leading == (T, B) and (T != B or not getattr(self.watcher.modules[entry.module], "batch_first", False))
+                leading == (T, B)
+                and (T != B or not getattr(self.watcher.modules[entry.module], "batch_first", False))
                 for entry in self.entries
                 for T, B in [entry.x.shape[:2]]
             )

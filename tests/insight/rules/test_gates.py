@@ -97,6 +97,26 @@ class TestInputGate:
         assert found[0].value == pytest.approx(held)
         assert f"no cell would rise above {held:.3g}" in found[0].evidence
 
+    def test_what_a_cell_could_hold_of_ragged_sequences_in_both_directions(self):
+        torch.manual_seed(0)
+        lstm, x, lengths = gl.LSTM(1, 1, bidirectional=True).double(), 4 * steps(9, 3), [9, 4, 0]
+        for bias in (lstm.bias_ih_l0, lstm.bias_ih_l0_reverse):
+            bias.data[0] = -9.0
+        trace = lstm(x, lengths=lengths, return_trace=True)[2]
+        found = gl.diagnose(lstm, {"input": x, "lengths": lengths}, codes=["input-gate-stuck"])
+        for direction in (0, 1):
+            most = 0.0
+            for b, length in enumerate(lengths):
+                held = 0.0
+                for t in range(length)[:: -1 if direction else 1]:
+                    f, i = (
+                        getattr(trace[0, direction], name)[t, b].item()
+                        for name in ("forget_gate", "input_gate")
+                    )
+                    held = f * held + i
+                    most = max(most, held)
+            assert found[direction].value == pytest.approx(most, rel=1e-5)
+
     def test_the_chrono_initialisation_is_not_found(self):
         torch.manual_seed(0)
         lstm = chrono_(gl.LSTM(3, 64), max_steps=500)

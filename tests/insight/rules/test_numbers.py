@@ -100,6 +100,14 @@ def test_in_the_initial_states(which):
     assert "zero states" in finding.change
 
 
+def test_the_states_of_a_sequence_without_steps_do_not_count():
+    h_0 = torch.zeros(1, 4, 5)
+    h_0[0, 2, 1] = math.nan
+    inputs = {"input": data(), "hx": (h_0, torch.zeros(1, 4, 5))}
+    assert not gl.diagnose(gl.LSTM(3, 5), inputs | {"lengths": [9, 1, 0, 4]}, codes=CODES)
+    assert gl.diagnose(gl.LSTM(3, 5), inputs | {"lengths": [9, 1, 1, 4]}, codes=CODES)
+
+
 def test_inside():
     """The largest number of float16 is 65504: a projection goes beyond it."""
     lstm = nn.LSTM(3, 8, proj_size=2).half()
@@ -127,6 +135,9 @@ def test_what_it_spreads_to_is_not_told_again(made):
     x = data()
     place = only(gl.diagnose(model, x, codes=CODES)).place
     assert (place.module, place.direction) == ("b", 1)
+    model.b.bias_hh_l0.data[0] = math.inf
+    x[1, 1, 1] = math.nan
+    assert [finding.place.module for finding in gl.diagnose(model, x, codes=CODES)] == ["a", "b"]
 
 
 def test_a_module_called_several_times_in_any_of_its_calls(made):

@@ -42,6 +42,11 @@ class TestDead:
         assert (place.layer, place.direction, place.units) == (1, 1, (3, 7))
         assert found[0].evidence == "h varies by no more than 0 over all steps and sequences in 2 of 16 units"
 
+    def test_the_same_input_may_have_the_same_answer(self):
+        """One step of several sequences, as of a decoder that begins with zeros."""
+        assert not gl.diagnose(seeded(3, 16), torch.zeros(1, 8, 3), codes=CODES)
+        assert gl.diagnose(rows(seeded(3, 16), list(range(9))), data(T=1), codes=CODES).worst == "error"
+
     @pytest.mark.parametrize(("count", "severity"), [(3, "note"), (4, "warning"), (9, "error")])
     def test_severity_by_share_of_16(self, count, severity):
         found = gl.diagnose(rows(seeded(3, 16), list(range(count))), data(), codes=["dead-units"])

@@ -20,22 +20,10 @@ from glasslstm.insight.rules import (
 )
 from glasslstm.insight.rules.registry import RULES, Hit, Rule, Skip, rule
 
-__all__ = [
-    "RULES",
-    "Hit",
-    "Rule",
-    "Skip",
-    "axes",
-    "cell",
-    "dropout",
-    "ends",
-    "gates",
-    "gradients",
-    "inputs",
-    "memory",
-    "numbers",
-    "padding",
-    "rule",
-    "state",
-    "units",
-]
+__all__ = ["RULES", "Hit", "Rule", "Skip", "rule"]
+
+# Causes before effects: in this order they are looked for, and come up where they are equally bad.
+_FILES = (numbers, inputs, axes, ends, padding, state, gates, cell, memory, gradients, units, dropout)
+_ORDER = [file.__name__ for file in _FILES]
+for _code in sorted(RULES, key=lambda code: _ORDER.index(RULES[code].look.__module__)):
+    RULES[_code] = RULES.pop(_code)

@@ -124,11 +124,11 @@ def _growth(entry: Entry) -> tuple[float, int]:
     Each step is handed a gradient of c and h, and hands one on to the step before. Only what is handed on counts:
     what the loss adds at a step itself is no growth.
     """
+    whole, handed_on = (_norms(*parts).square() for parts in (_gradients(entry), _handed_on(entry)))
     later = entry.order > 0  # the first step hands on to none
-    whole, handed_on = _norms(*_gradients(entry)) * later, _norms(*_handed_on(entry)) * later
     order = slice(None) if entry.gates.reverse else torch.arange(len(whole) - 1, -1, -1)
-    before, after = whole.square().sum(1)[order], handed_on.square().sum(1)[order]
-    counted = (before > _NOISE**2 * before.max()) & (after > 0)
+    before, after = ((squares * later).sum(1)[order] for squares in (whole, handed_on))
+    counted = (before > _NOISE**2 * whole.sum(1).max()) & (after > 0)
     gains = torch.where(counted, (after / before).sqrt(), 1.0).log()
     total = torch.cat([gains.new_zeros(1), gains.cumsum(0)])
     least, where = total.cummin(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,7 +104,7 @@ def _reads_on_the_way(case: Case, output: Any, steps: int) -> bool:
     old, new = first_tensor(case.output), first_tensor(output)
     if old is None or new is None or old.shape != new.shape or steps in old.shape[:2] or len(old) < 2:
         return False
-    rounding = torch.finfo(old.dtype).eps ** 0.5 * _size(old)
+    rounding = math.sqrt(torch.finfo(old.dtype).eps) * _size(old)
     return _size(new - old) > max(0.1 * _size(old - old.mean(0)), rounding)
 
 

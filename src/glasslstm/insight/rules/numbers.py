@@ -44,9 +44,9 @@ class _Found(NamedTuple):
 def not_finite(case: Case) -> Iterator[Hit]:
     """Find where numbers that are not finite come up; what they spread to is not told again."""
     found = [first for name in case.watcher if (first := _first(case, name)) is not None]
-    own = [first for first in found if first.origin in ("weights", "inside")]
-    for _, hit in own or found[:1]:
-        yield hit
+    for k, (origin, hit) in enumerate(found):
+        if k == 0 or origin in ("weights", "inside"):
+            yield hit
     if not found:
         # The gradient goes through the upper layers first.
         yield from list(filter(None, map(_in_gradient, reversed(case.entries))))[:1]

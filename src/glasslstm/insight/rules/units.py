@@ -40,8 +40,8 @@ _FEWEST, _MOST = 20, 4096  # steps to compare by
 def dead_units(case: Case) -> Iterator[Hit]:
     """Find units whose hidden state does not vary; those that a gate shuts off have their own code."""
     for entry in readable(case):
-        hidden = unprojected(entry)
-        if len(hidden) < 2:
+        hidden, x = unprojected(entry), entry.x[entry.gates.valid]
+        if len(hidden) < 2 or torch.equal(x, x[:1].expand_as(x)):  # the same input may have the same answer
             continue
         span = hidden.amax(0) - hidden.amin(0)
         dead = (span < DEAD.threshold) & ~shut(entry)
