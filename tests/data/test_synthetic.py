@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from glasslstm.data.synthetic import adding_problem, copy_task
+from glasslstm.errors import MissingExtraError
 
 
 def test_the_adding_problem_by_hand() -> None:
@@ -109,3 +110,18 @@ REFUSED: list[tuple[Callable[[], object], type[Exception], str]] = [
 def test_what_cannot_be_is_refused(call: Callable[[], object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_folder_hands_out_the_generators_without_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They need torch alone; what reads tables says which extra is missing."""
+    import glasslstm.data
+
+    def missing(module: str, extra: str) -> None:
+        raise MissingExtraError(f"{module}: {extra}")
+
+    monkeypatch.setattr(glasslstm.data, "require", missing)
+    assert glasslstm.data.adding_problem is adding_problem
+    with pytest.raises(MissingExtraError, match="narwhals: train"):
+        _ = glasslstm.data.read_series
+    with pytest.raises(AttributeError, match=r"module 'glasslstm\.data' has no attribute 'nothing'"):
+        _ = glasslstm.data.nothing

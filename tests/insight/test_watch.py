@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable
 from itertools import product
@@ -518,3 +519,28 @@ def test_whatever_kernel_is_asked_for_by_name(kind: Any) -> None:
         with gl.use_kernel(kernel), gl.watch(lstm) as watcher:
             output, _ = lstm(x)
         _close(watcher[""][0, 0].hidden, output.detach())
+
+
+@pytest.mark.parametrize("kind", [gl.LSTM, nn.LSTM, nn.LSTMCell])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_the_traces_go_with_the_watcher_at_once(kind: Any, gradients: bool) -> None:
+    """Without the garbage collector: what is in no cycle serves the next call at once, as memory."""
+    module, x = kind(3, 4), torch.randn(5, 2, 3)
+    gc.collect()
+    gc.disable()
+    try:
+        with torch.set_grad_enabled(gradients), gl.watch(module) as watcher:
+            if kind is nn.LSTMCell:
+                states = None
+                for x_t in x:
+                    states = module(x_t, states)
+            else:
+                _, states = module(x)
+            if gradients:
+                states[0].sum().backward()
+        kept = weakref.ref(watcher._records)
+        assert kept() is not None
+        del watcher, states
+        assert kept() is None
+    finally:
+        gc.enable()

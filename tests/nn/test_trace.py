@@ -483,11 +483,11 @@ def test_map_changes_each_entry_and_nothing_else() -> None:
         assert torch.equal(doubled[key].cell_grad, part[key].cell_grad)
 
 
-def test_nbytes_counts_the_gradients_when_they_are_there() -> None:
+def test_nbytes_counts_the_input_and_the_gradients_when_they_are_there() -> None:
     lstm = gl.LSTM(3, 4, 2, bidirectional=True, proj_size=2, dtype=torch.float64)
     output, _, trace = lstm(torch.randn(6, 3, 3, dtype=torch.float64), return_trace=True)
     each = 6 * 3 * 8  # bytes of one unit at all steps of all sequences
-    assert trace.nbytes == 4 * (5 * 4 + 2) * each
+    assert trace.nbytes == (3 + 4 * (5 * 4 + 2)) * each
     output.sum().backward()
-    assert trace.nbytes == 4 * (6 * 4 + 2 * 2) * each
+    assert trace.nbytes == (3 + 4 * (6 * 4 + 2 * 2)) * each
     assert trace.window(0, 2).nbytes == trace.nbytes // 3

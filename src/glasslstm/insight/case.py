@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from glasslstm.errors import ArgumentError
+from glasslstm.insight.call import weights_of
 from glasslstm.insight.findings import Place
-from glasslstm.insight.replay import weights_of
 from glasslstm.insight.running import first_tensor, rewound, run
 from glasslstm.insight.watch import Watcher, watch
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace

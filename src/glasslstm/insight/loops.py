@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from glasslstm.insight.backward import Grads, on_backward, origin
-from glasslstm.insight.replay import span, weights_of
+from glasslstm.insight.call import weights_of
+from glasslstm.insight.replay import span
 from glasslstm.nn.lstm import LSTMCell, _autocast, _cast
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops import equations

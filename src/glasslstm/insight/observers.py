@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,16 +15,16 @@ from torch.nn.utils.rnn import PackedSequence
 
 from glasslstm.errors import ArgumentError
 from glasslstm.insight.backward import on_backward
+from glasslstm.insight.call import Call, tracing_kernel
 from glasslstm.insight.loops import Loop
-from glasslstm.insight.replay import Call, Replay, span, tracing_kernel
+from glasslstm.insight.records import Record
+from glasslstm.insight.replay import Replay, span
 from glasslstm.nn.lstm import LSTM
 from glasslstm.nn.trace import GateTrace, Trace
 from glasslstm.ops.dispatch import choose
 from glasslstm.ops.transforms import differentiable_code_needed
 
-__all__ = ["CellObserver", "LSTMObserver", "Record"]
-
-Record: TypeAlias = Trace | Loop
+__all__ = ["CellObserver", "LSTMObserver"]
 
 
 class _Observer:
@@ -37,7 +37,7 @@ class _Observer:
     gradients, steps, limit
         As for :func:`glasslstm.watch`.
     keep
-        Takes the name and the record of a call; of a loop again with each of its steps.
+        Takes the name, the record of a call and its bytes; of a loop again with each of its steps.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class _Observer:
         gradients: bool | None,
         steps: slice,
         limit: int,
-        keep: Callable[[str, Record], None],
+        keep: Callable[[str, Record, int], None],
     ) -> None:
         self.name, self.module = name, module
         self.gradients, self.steps, self.limit = gradients, steps, limit
@@ -105,7 +105,9 @@ class LSTMObserver(_Observer):
             if options.get("return_trace") or (self._fits(call) and _gates_change_nothing(call)):
                 output, states, trace = run(input, hx, **options | {"return_trace": True})
                 self.differentiable(_tensors(output, states))
-                self.keep(self._without_graph(trace))
+                found = self._without_graph(trace)
+                steps, sequences = len(found[0, 0].cell), call.batch.x.size(1)
+                self.keep(found, steps * sequences * call.bytes(gradients=self._wants(call)))
                 return (output, states, trace) if options.get("return_trace") else (output, states)
         output, states = run(input, hx, **options)
         if not isinstance(module, LSTM):  # after torch has checked its arguments
@@ -117,8 +119,10 @@ class LSTMObserver(_Observer):
         return bool(self.module.dropout and self.module.training and self.module.num_layers > 1)
 
     def _fits(self, call: Call) -> bool:
-        gradients = call.gradient and self.gradients is not False
-        return _what_fits(call, slice(None), self.limit, gradients=gradients).left_out is None
+        return _what_fits(call, slice(None), self.limit, gradients=self._wants(call)).left_out is None
+
+    def _wants(self, call: Call) -> bool:
+        return call.gradient and self.gradients is not False
 
     def _without_graph(self, trace: Trace) -> Trace:
         """Return the chosen steps without a graph, and copies of what the model may change in place."""
@@ -143,7 +147,8 @@ class LSTMObserver(_Observer):
         )
         if wanted:
             on_backward(results, replay.backward)
-        self.keep(replay.trace)
+        start, stop = part.steps
+        self.keep(replay.trace, part.sequences * (stop - start) * call.bytes(gradients=wanted))
 
 
 def _tensors(output: Tensor | PackedSequence, states: tuple[Tensor, Tensor]) -> list[Tensor]:
@@ -220,7 +225,7 @@ class CellObserver(_Observer):
                 loops.remove(loop)
             loops.append(loop)
         loop.add(input, hx, states, gradients=self.differentiable(states))
-        self.keep(loop)
+        self.keep(loop, loop.nbytes)
         return found
 
     def _continued(self, hx: Any) -> Loop | None:

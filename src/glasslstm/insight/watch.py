@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from glasslstm.errors import ArgumentError, ArgumentTypeError
-from glasslstm.insight.loops import Loop
-from glasslstm.insight.observers import CellObserver, LSTMObserver, Record
+from glasslstm.insight.observers import CellObserver, LSTMObserver
+from glasslstm.insight.records import Records
 from glasslstm.insight.taps import CELLS, KINDS, tap, untap
 from glasslstm.nn.trace import Trace
 
@@ -174,13 +174,13 @@ class Watcher:
     ) -> None:
         self.modules = modules
         self.names = tuple(modules)
-        self.dropped = dict.fromkeys(modules, 0)
-        self._model, self._most, self._limit = model, calls, limit
-        self._records: list[tuple[str, Record]] = []
+        self._model, self._records = model, Records(modules, calls, limit)
+        self.dropped = self._records.dropped
+        keep = self._records.keep
         self._observers = {
-            name: CellObserver(name, module, gradients, steps, limit // len(modules), self._keep)
+            name: CellObserver(name, module, gradients, steps, limit // len(modules), keep)
             if isinstance(module, CELLS)
-            else LSTMObserver(name, module, gradients, steps, limit, self._keep)
+            else LSTMObserver(name, module, gradients, steps, limit, keep)
             for name, module in modules.items()
         }
         self._used = False
@@ -216,11 +216,7 @@ class Watcher:
         """
         if name not in self.modules:
             raise ArgumentError(f"watcher[{name!r}]: expected one of {_listed(self.modules)}")
-        found = tuple(
-            record.trace() if isinstance(record, Loop) else record
-            for own, record in self._records
-            if own == name
-        )
+        found = self._records.of(name)
         if not found:
             raise ArgumentError(f"watcher[{name!r}]: {self._why_none(name)}")
         return found
@@ -233,7 +229,7 @@ class Watcher:
         return "it was not called inside the context, or by compiled code alone; is it part of what the model computes?"
 
     def __contains__(self, name: object) -> bool:
-        return any(own == name for own, _ in self._records)
+        return name in self.modules and self._records.count(str(name)) > 0
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the modules that were called."""
@@ -243,7 +239,7 @@ class Watcher:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        kept = {name: sum(own == name for own, _ in self._records) for name in self.names}
+        kept = {name: self._records.count(name) for name in self.names}
         parts = [f"{name!r}: {n} of {n + self.dropped[name]} calls" for name, n in kept.items()]
         return f"Watcher({', '.join(parts)})"
 
@@ -252,24 +248,6 @@ class Watcher:
         if module is self._model:
             for observer in self._observers.values():
                 observer.entered()
-
-    def _keep(self, name: str, record: Record) -> None:
-        """Add a record, or one that has grown, and let go of the oldest ones that are too many."""
-        if isinstance(record, Loop) and record.closed:
-            return
-        if not any(record is other for _, other in self._records):
-            self._records.append((name, record))
-        own = [k for k, (other, _) in enumerate(self._records) if other == name]
-        if len(own) > self._most:
-            self._drop(own[0])
-        while len(self._records) > 1 and sum(other.nbytes for _, other in self._records) > self._limit:
-            self._drop(0)
-
-    def _drop(self, k: int) -> None:
-        name, record = self._records.pop(k)
-        self.dropped[name] += 1
-        if isinstance(record, Loop):
-            record.close()
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -240,14 +240,10 @@ class Trace:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the six quantities of all entries take, and their gradients where there are any."""
-        tensors = [
-            tensor
-            for gates in self._entries.values()
-            for tensor in (*(getattr(gates, name) for name in (*QUANTITIES, *GRADIENTS)),)
-            if tensor is not None
-        ]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """The bytes of the input, of the six quantities of all entries, and of their gradients where there are any."""
+        names = (*QUANTITIES, *GRADIENTS)
+        tensors = [self.input, *(getattr(gates, name) for gates in self._entries.values() for name in names)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
     def numpy(self) -> dict[tuple[int, int], dict[str, NDArray[np.floating]]]:
         """Return :meth:`GateTrace.numpy` of each entry, by ``(layer, direction)``."""
