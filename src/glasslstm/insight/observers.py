@@ -20,8 +20,8 @@ from glasslstm.insight.loops import Loop
 from glasslstm.insight.records import Record
 from glasslstm.insight.replay import Replay, span
 from glasslstm.nn.lstm import LSTM
-from glasslstm.nn.trace import GateTrace, Trace
-from glasslstm.ops.dispatch import choose
+from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
+from glasslstm.ops.dispatch import Work, choose
 from glasslstm.ops.transforms import differentiable_code_needed
 
 __all__ = ["CellObserver", "LSTMObserver"]
@@ -100,42 +100,64 @@ class LSTMObserver(_Observer):
     ) -> Any:
         """Let our own layer keep its gates where that changes nothing; else compute them beside the call."""
         module, before = self.module, torch.get_rng_state() if self._drops() else None
-        if isinstance(module, LSTM):
+        ours, call = isinstance(module, LSTM), None
+        if ours and not self._keeps_its_gates(input):
             call = Call.of(module, input, hx, options.get("lengths"))
-            if options.get("return_trace") or (self._fits(call) and _gates_change_nothing(call)):
-                output, states, trace = run(input, hx, **options | {"return_trace": True})
-                self.differentiable(_tensors(output, states))
-                found = self._without_graph(trace)
-                steps, sequences = len(found[0, 0].cell), call.batch.x.size(1)
-                self.keep(found, steps * sequences * call.bytes(gradients=self._wants(call)))
-                return (output, states, trace) if options.get("return_trace") else (output, states)
+        asked = bool(options.get("return_trace"))
+        if ours and (call is None or asked or (self._fits(call) and _gates_change_nothing(call))):
+            output, states, trace = run(input, hx, **options | {"return_trace": True})
+            gradients = self.differentiable(_tensors(output, states))
+            found = self._without_graph(trace)
+            self.keep(found, _bytes(found, gradients=gradients))
+            return (output, states, trace) if asked else (output, states)
         output, states = run(input, hx, **options)
-        if not isinstance(module, LSTM):  # after torch has checked its arguments
-            call = Call.of(module, input, hx)
-        self._replay(call, _tensors(output, states), before)
+        # Of torch's module after torch has checked its arguments.
+        self._replay(call or Call.of(module, input, hx), _tensors(output, states), before)
         return output, states
+
+    def _keeps_its_gates(self, input: Tensor | PackedSequence) -> bool:
+        """Tell in the usual case, by little, that our layer can keep its gates with the code that it runs anyway."""
+        module, packed = self.module, isinstance(input, PackedSequence)
+        x = input.data if isinstance(input, PackedSequence) else input
+        if not isinstance(x, Tensor) or module.recompute or torch.is_autocast_enabled(x.device.type):
+            return False
+        steps = (
+            len(input.batch_sizes) * int(input.batch_sizes[0]) if packed else x.numel() // module.input_size
+        )
+        most = len(module._names) * (6 * module.hidden_size + 2 * module._output_size) + module.input_size
+        if steps * most * x.element_size() > self.limit:
+            return False
+        work = Work(device=x.device.type, sixteen=x.element_size() == 2, complex=x.is_complex())
+        work = work._replace(projection=module.proj_size > 0)
+        return choose(work).kernel == "native" == choose(work._replace(gates=True)).kernel
 
     def _drops(self) -> bool:
         return bool(self.module.dropout and self.module.training and self.module.num_layers > 1)
 
     def _fits(self, call: Call) -> bool:
-        return _what_fits(call, slice(None), self.limit, gradients=self._wants(call)).left_out is None
-
-    def _wants(self, call: Call) -> bool:
-        return call.gradient and self.gradients is not False
+        gradients = call.gradient and self.gradients is not False
+        return _what_fits(call, slice(None), self.limit, gradients=gradients).left_out is None
 
     def _without_graph(self, trace: Trace) -> Trace:
         """Return the chosen steps without a graph, and copies of what the model may change in place."""
         total = len(trace[0, 0].cell)
         start, stop = span(self.steps, total)
-        found = trace.map(lambda gates: gates.map(Tensor.detach))
         if stop - start < total:
-            found = found.window(start, stop).map(lambda gates: gates.map(Tensor.clone))
-        if self.gradients is False:
-            found = found.map(lambda gates: replace(gates, gradients=None))
-        assert found.input is not None
-        found.input = found.input.detach().clone()
-        return found.map(_with_own_states)
+            trace = trace.window(start, stop).map(lambda gates: gates.map(Tensor.clone))
+        assert trace.input is not None
+        found = trace.map(self._own)
+        found.input = trace.input.detach().clone()
+        return found
+
+    def _own(self, gates: GateTrace) -> GateTrace:
+        quantities: dict[str, Any] = {name: getattr(gates, name).detach() for name in QUANTITIES}
+        return replace(
+            gates,
+            **quantities,
+            initial_hidden=gates.initial_hidden.detach().clone(),
+            initial_cell=gates.initial_cell.detach().clone(),
+            gradients=None if self.gradients is False else gates.gradients,
+        )
 
     def _replay(self, call: Call, results: list[Tensor], random: Tensor | None) -> None:
         wanted = self.differentiable(results)
@@ -155,10 +177,10 @@ def _tensors(output: Tensor | PackedSequence, states: tuple[Tensor, Tensor]) -> 
     return [output.data if isinstance(output, PackedSequence) else output, *states]
 
 
-def _with_own_states(gates: GateTrace) -> GateTrace:
-    return replace(
-        gates, initial_hidden=gates.initial_hidden.clone(), initial_cell=gates.initial_cell.clone()
-    )
+def _bytes(trace: Trace, *, gradients: bool) -> int:
+    """Return the bytes of a trace, with those of the gradients that are still to come."""
+    states = [state for key in trace for state in (trace[key].cell, trace[key].hidden)] if gradients else []
+    return trace.nbytes + sum(state.numel() * state.element_size() for state in states)
 
 
 def _gates_change_nothing(call: Call) -> bool:
