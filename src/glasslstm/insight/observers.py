@@ -19,7 +19,7 @@ from glasslstm.insight.call import Call, tracing_kernel
 from glasslstm.insight.loops import Loop
 from glasslstm.insight.records import Record
 from glasslstm.insight.replay import Replay, span
-from glasslstm.nn.lstm import LSTM
+from glasslstm.nn.lstm import LSTM, _autocast
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops.dispatch import Work, choose
 from glasslstm.ops.transforms import differentiable_code_needed
@@ -117,13 +117,13 @@ class LSTMObserver(_Observer):
 
     def _keeps_its_gates(self, input: Tensor | PackedSequence) -> bool:
         """Tell in the usual case, by little, that our layer can keep its gates with the code that it runs anyway."""
-        module, packed = self.module, isinstance(input, PackedSequence)
+        module = self.module
         x = input.data if isinstance(input, PackedSequence) else input
-        if not isinstance(x, Tensor) or module.recompute or torch.is_autocast_enabled(x.device.type):
+        if not isinstance(x, Tensor) or module.recompute or _autocast(x.device.type)[0] is not None:
             return False
-        steps = (
-            len(input.batch_sizes) * int(input.batch_sizes[0]) if packed else x.numel() // module.input_size
-        )
+        steps = x.numel() // module.input_size
+        if isinstance(input, PackedSequence):
+            steps = len(input.batch_sizes) * int(input.batch_sizes[0])
         most = len(module._names) * (6 * module.hidden_size + 2 * module._output_size) + module.input_size
         if steps * most * x.element_size() > self.limit:
             return False
