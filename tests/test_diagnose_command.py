@@ -178,7 +178,7 @@ class TestOutput:
             "nothing found; 0 codes looked for, 1 could not be: padding-matters\n"
             "\n"
             "not looked for:\n"
-            "padding-matters  no padding was found: give a batch of sequences of different lengths\n"
+            "  padding-matters: no padding was found: give a batch of sequences of different lengths\n"
         )
 
     def test_json(self, code) -> None:

@@ -427,8 +427,6 @@ def _show(found: Diagnosis) -> None:
         print_table("findings", rows, header=("severity", "code", "where", "value", "threshold"))
     for line in words:
         say(line)
-    if found.skipped:
-        print_table("not looked for", found.skipped.items())
 
 
 def _as_classes(series: SeriesTable, classes: NDArray[Any]) -> NDArray[Any]:

@@ -122,7 +122,9 @@ def test_a_rule_that_cannot_look_says_why(monkeypatch) -> None:
     found = gl.diagnose(gl.LSTM(3, 4), X, codes=["x"])
     assert found.skipped == {"x": "one step alone"}
     assert found.looked_for == ()
-    assert str(found) == "nothing found; 0 codes looked for, 1 could not be: x"
+    assert str(found) == (
+        "nothing found; 0 codes looked for, 1 could not be: x\n\nnot looked for:\n  x: one step alone"
+    )
 
 
 def test_an_error_in_a_rule_comes_through_and_the_model_is_as_before(monkeypatch) -> None:

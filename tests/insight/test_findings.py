@@ -100,7 +100,9 @@ def test_as_text() -> None:
         "  page      docs/findings/some-code.md"
     )
     nothing = Diagnosis((), ("a", "b"), {"c": "why", "d": "why"})
-    assert str(nothing) == "nothing found; 2 codes looked for, 2 could not be: c, d"
+    assert str(nothing) == (
+        "nothing found; 2 codes looked for, 2 could not be: c, d\n\nnot looked for:\n  c: why\n  d: why"
+    )
     several = Diagnosis((finding(), finding("warning"), finding("warning"), finding("note")), (), {})
     assert str(several).startswith("1 error, 2 warnings, 1 note; 0 codes looked for\n")
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import glasslstm as gl
@@ -156,3 +159,49 @@ def test_tensors_of_every_kind_of_output() -> None:
     assert first_tensor((packed, a)) is packed.data
     for nothing in (whole, None, "text", (), {"n": whole}):
         assert first_tensor(nothing) is None
+
+
+class _Restless(nn.Module):
+    """Draws from Python's and numpy's random numbers, and changes its input in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = gl.LSTM(3, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(1.5)
+        x = x + random.random() + np.random.rand()  # noqa: NPY002
+        return self.lstm(x)[0][:, -1]
+
+
+def test_what_a_model_draws_elsewhere_and_does_to_its_input_is_no_fault_and_is_given_back() -> None:
+    model, x = _Restless(), torch.randn(12, 20, 3)
+    before = x.clone(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    found = gl.diagnose(model, x, codes=["axes-mixed", "state-carried-over"])
+    assert not found
+    assert len(found.looked_for) == 2
+    assert torch.equal(x, before[0])
+    assert random.getstate() == before[1]
+    assert all(map(np.array_equal, np.random.get_state(), before[2]))  # noqa: NPY002
+
+
+def test_no_optimiser_in_a_hook_steps() -> None:
+    """A loss that weighs the parameters gives each a gradient, also while the best guess is looked for."""
+    model, x, y = nn.Sequential(gl.LSTM(3, 4)), torch.randn(6, 8, 3), torch.randn(6, 8, 4)
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(lambda _: optimiser.step())
+    before = [parameter.clone() for parameter in model.parameters()]
+
+    def loss(output: Any, y: Tensor) -> Tensor:
+        return (output[0] - y).square().mean() + 0.1 * sum(p.square().sum() for p in model.parameters())
+
+    gl.diagnose(model, x, y, loss)
+    assert all(map(torch.equal, model.parameters(), before))
+
+
+def test_gradients_under_inference_mode() -> None:
+    model, x = gl.LSTM(3, 4), torch.randn(6, 8, 3)
+    with torch.inference_mode():
+        assert "gradient-explodes" in gl.diagnose(model, x, codes=["gradient-explodes"]).looked_for
+        assert torch.is_inference_mode_enabled()

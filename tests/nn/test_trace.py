@@ -355,7 +355,7 @@ def test_index_repr_and_numpy() -> None:
     for name, array in trace[0, 0].numpy().items():
         assert np.array_equal(array, getattr(trace[0, 0], name).detach().numpy())
     assert trace[0, 0].hidden.shape == (5, 2, 2)
-    assert "tensor" in repr(trace[0, 0])
+    assert repr(trace[0, 0]) == "GateTrace(cell=(5, 2, 4), forward)"
 
 
 def test_gate_traces_are_compared_by_identity() -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glasslstm.errors import ArgumentError
+from glasslstm.errors import ArgumentError, ArgumentTypeError
 from glasslstm.insight.call import weights_of
 from glasslstm.insight.findings import Place
-from glasslstm.insight.running import first_tensor, rewound, run
+from glasslstm.insight.running import described, first_tensor, rewound, run, seed
 from glasslstm.insight.watch import Watcher, watch
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops.values import LayerWeights
 
-__all__ = ["Case", "Entry", "Loss", "entries_of", "longest"]
+__all__ = ["Case", "Entry", "Loss", "check_loss", "entries_of", "longest"]
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -97,7 +97,7 @@ class Case:
     ) -> None:
         self.model, self.inputs, self.targets, self.loss = model, inputs, targets, loss
         self.training = training or {}
-        torch.manual_seed(0)
+        seed()
         with rewound(model), torch.enable_grad(), watch(model, calls=256) as self.watcher:
             output = run(model, inputs)
             value = self._value(output)
@@ -111,7 +111,14 @@ class Case:
         if self.loss is None:
             found = first_tensor(output)
             return None if found is None else found.square().sum()
-        value = self.loss(output, self.targets)
+        try:
+            value = self.loss(output, self.targets)
+        except Exception as error:
+            raise ArgumentError(
+                f"loss: it fails on the model's output ({described(output)}) and the targets "
+                f"({described(self.targets)}): {type(error).__name__}: {error}; where the output has as many "
+                "rows as there are steps, look at batch_first; without targets and loss the rest is looked for"
+            ) from error
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise ArgumentError(
                 "loss: expected a function (output, targets) -> a tensor with one number; got "
@@ -121,7 +128,7 @@ class Case:
 
     def again(self, inputs: Any = None, *, gradients: bool = False) -> tuple[Any, Watcher]:
         """Run the model once more, with these or with its own inputs, from the same state and random numbers."""
-        torch.manual_seed(0)
+        seed()
         with (
             rewound(self.model),
             torch.set_grad_enabled(gradients),
@@ -138,6 +145,11 @@ class Case:
             for name in self.watcher
             for entry in entries_of(name, self.watcher.modules[name], longest(self.watcher.calls(name)))
         ]
+
+    @cached_property
+    def steps(self) -> int:
+        """The most steps that an LSTM took in one call."""
+        return max((len(entry.x) for entry in self.entries), default=0)
 
     @cached_property
     def sound(self) -> list[Entry]:
@@ -173,6 +185,17 @@ class Case:
         if self.value is None or self.guess is None or not math.isfinite(self.value):
             return None
         return self.value >= 0.97 * self.guess
+
+
+def check_loss(targets: Any, loss: Any) -> None:
+    """Refuse targets without a loss, the reverse, and a loss that cannot be called."""
+    if (targets is None) != (loss is None):
+        given, missing = ("loss", "targets") if targets is None else ("targets", "loss")
+        raise ArgumentError(f"{missing}: needed, because {given} was given; give both or neither")
+    if loss is not None and not callable(loss):
+        raise ArgumentTypeError(
+            f"loss: expected a function (output, targets) -> a tensor with one number; got {type(loss).__name__}"
+        )
 
 
 def _backward(model: nn.Module, value: Tensor) -> None:
@@ -239,7 +262,7 @@ def _guess(output: Any, axis: int, targets: Any, loss: Loss) -> float | None:
     def closure() -> Tensor:
         optimizer.zero_grad()
         value = loss(row.expand_as(output), targets)
-        value.backward()
+        (row.grad,) = torch.autograd.grad(value, [row])
         return value.detach()
 
     try:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from glasslstm.errors import ArgumentError
-from glasslstm.insight.case import Case, Loss
+from glasslstm.insight.case import Case, Loss, check_loss
 from glasslstm.insight.findings import SEVERITIES, Diagnosis, Finding
 from glasslstm.insight.rules import RULES, Skip
 from glasslstm.insight.running import undisturbed
@@ -65,22 +65,39 @@ def diagnose(
     ('forget-gate-shut', 'error', (0, 1, 2, 3))
     """
     lstms(model)
-    if (targets is None) != (loss is None):
-        given, missing = ("loss", "targets") if targets is None else ("targets", "loss")
-        raise ArgumentError(f"{missing}: needed, because {given} was given; give both or neither")
+    check_loss(targets, loss)
     wanted = _known(codes)
     training = {module: module.training for module in model.modules()}
     found: list[Finding] = []
     skipped: dict[str, str] = {}
     with undisturbed(model):
         case = Case(model, inputs, targets, loss, training)
+        steps = case.steps
         for name in wanted:
+            if name in _OF_TIME and steps == 1:
+                skipped[name] = "the LSTMs are called one step at a time; an LSTMCell's steps would be joined"
+                continue
             try:
                 found += RULES[name].findings(case)
             except Skip as reason:
                 skipped[name] = str(reason)
+    found = [finding for finding in found if not _follows(finding, found)]
     found.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
     return Diagnosis(tuple(found), tuple(name for name in wanted if name not in skipped), skipped)
+
+
+def _follows(finding: Finding, found: list[Finding]) -> bool:
+    """Tell whether a finding is but the effect of another one: an LSTM that reads the wrong axis remembers nothing."""
+    return finding.code in _EFFECTS and any(
+        other.code in _CAUSES and other.place.module == finding.place.module for other in found
+    )
+
+
+_CAUSES = ("axes-mixed", "one-end-only")
+_EFFECTS = ("memory-too-short", "gradient-vanishes")
+
+
+_OF_TIME = ("memory-too-short", "gradient-vanishes", "gradient-explodes", "cell-grows")
 
 
 def _known(codes: Sequence[str] | None) -> list[str]:

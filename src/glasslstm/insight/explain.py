@@ -130,7 +130,7 @@ class MemoryScores(NamedTuple):
     """What the contributions to the logit do not add up to, (B,); ``None`` for "gradient"."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """What :func:`explain` found. Shapes: T steps that the LSTM reads, B sequences."""
 
@@ -151,6 +151,10 @@ class Explanation:
     deletion: Deletion
     """The drops in score without the steps that each method names, and without as many at random."""
 
+    def __repr__(self) -> str:
+        T, B = self.valid.shape
+        return f"Explanation(module={self.module!r}, T={T}, B={B}, methods={list(self.scores)})"
+
     def __str__(self) -> str:
         lines = [
             f"{self.module or 'the model'}: {self.valid.size(1)} sequences of up to {len(self.valid)} steps"
@@ -163,10 +167,16 @@ class Explanation:
         if self.memory is not None:
             lines.append(f"memory: {_WAYS[self.memory.way]}")
         if self.delta is not None:
-            lines.append(
-                f"integrated gradients: the largest completeness delta is {_largest(self.delta):.1e}"
-            )
+            delta, score = _largest(self.delta), _largest(self.score)
+            lines.append(f"integrated gradients: the largest completeness delta is {delta:.1e}")
+            if delta > _TOLERATED * score:
+                lines.append(
+                    f"  more than {_TOLERATED:.0%} of the largest score, {score:.2g}: give more points="
+                )
         return "\n".join(lines)
+
+
+_TOLERATED = 0.05
 
 
 def _drop(found: Deletion, method: str) -> str:

@@ -147,6 +147,9 @@ class Diagnosis(Sequence[Finding]):
             for label in ("evidence", "meaning", "change", "page"):
                 text = f"{label:<10}{getattr(finding, label)}"
                 lines += textwrap.wrap(text, 110, initial_indent="  ", subsequent_indent=" " * 12)
+        if self.skipped:
+            lines.append("\nnot looked for:")
+            lines += [f"  {code}: {reason}" for code, reason in self.skipped.items()]
         return "\n".join(lines)
 
 
@@ -171,5 +174,6 @@ def _ranges(units: Sequence[int]) -> str:
         else:
             runs.append([unit])
     shown = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    more = f" and {len(shown) - 8} more ranges" if len(shown) > 8 else ""
+    rest = len(shown) - 8
+    more = f" and {rest} more range{'s' if rest > 1 else ''}" if rest > 0 else ""
     return ", ".join(shown[:8]) + more

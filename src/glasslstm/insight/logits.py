@@ -16,7 +16,7 @@ from glasslstm.nn.trace import GateTrace, Trace
 __all__ = ["LogitContributions", "logit_contributions"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LogitContributions:
     """What each step put into each logit: the parts add up to the logits."""
 
@@ -28,6 +28,9 @@ class LogitContributions:
     """The head's bias, (K,)."""
     logits: Tensor
     """The head's logits of the measured hidden states, (B, K)."""
+
+    def __repr__(self) -> str:
+        return f"LogitContributions(steps={tuple(self.steps.shape)})"
 
     @property
     def residual(self) -> Tensor:

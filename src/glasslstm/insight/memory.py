@@ -243,7 +243,7 @@ def saturation(gates: GateTrace, low: float = 0.1, high: float = 0.9) -> dict[st
     return {name: Saturation(share(gate < low), share(gate > high)) for name, gate in named.items()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Contributions:
     """The terms of the unrolled cell update: they add up to the final cell state."""
 
@@ -254,9 +254,12 @@ class Contributions:
     final: Tensor
     """The measured final state c_T: (B, H)."""
 
+    def __repr__(self) -> str:
+        return f"Contributions(steps={tuple(self.steps.shape)})"
+
     @property
     def residual(self) -> Tensor:
-        """What does not add up: rounding, unless the trace was changed. (B, H)."""
+        """What does not add up: rounding, unless the trace, or the model the state on the way, was changed. (B, H)."""
         return self.final - self.initial - self.steps.sum(0)
 
 
@@ -315,6 +318,8 @@ def _reading_from_end(tensor: Tensor, gates: GateTrace) -> Tensor:
 
 def _final(steps: Tensor, initial: Tensor, gates: GateTrace) -> Tensor:
     """Return what `steps` has at the step that each sequence reads last; `initial` where there is none."""
+    if not len(steps):
+        return initial
     if gates.lengths is None:
         return steps[0 if gates.reverse else -1]
     last = torch.zeros_like(gates.lengths) if gates.reverse else (gates.lengths - 1).clamp(min=0)

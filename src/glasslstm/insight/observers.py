@@ -104,7 +104,10 @@ class LSTMObserver(_Observer):
         if ours and not self._keeps_its_gates(input):
             call = Call.of(module, input, hx, options.get("lengths"))
         asked = bool(options.get("return_trace"))
-        if ours and (call is None or asked or (self._fits(call) and _gates_change_nothing(call))):
+        if ours and (
+            asked
+            or (not self._cuts() and (call is None or (self._fits(call) and _gates_change_nothing(call))))
+        ):
             output, states, trace = run(input, hx, **options | {"return_trace": True})
             gradients = self.differentiable(_tensors(output, states))
             found = self._without_graph(trace)
@@ -112,8 +115,13 @@ class LSTMObserver(_Observer):
             return (output, states, trace) if asked else (output, states)
         output, states = run(input, hx, **options)
         # Of torch's module after torch has checked its arguments.
-        self._replay(call or Call.of(module, input, hx), _tensors(output, states), before)
+        call = call or Call.of(module, input, hx, options.get("lengths"))
+        self._replay(call, _tensors(output, states), before)
         return output, states
+
+    def _cuts(self) -> bool:
+        """Tell whether steps are left out of calls with gradients, which our layer keeps for all steps or none."""
+        return self.steps != slice(None) and torch.is_grad_enabled() and self.gradients is not False
 
     def _keeps_its_gates(self, input: Tensor | PackedSequence) -> bool:
         """Tell in the usual case, by little, that our layer can keep its gates with the code that it runs anyway."""

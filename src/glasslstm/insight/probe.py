@@ -256,7 +256,9 @@ class Probe:
                 return found
         raise ShapeError(
             f"target: the model returns {_shown(output)}, and not a tensor of one or more logits for each of the {B} "
-            "sequences; give a function that makes (B,) scores of it, such as target=lambda output: output[0][-1, :, 0]"
+            "sequences; give a function that makes (B,) scores of it, as target=lambda output: "
+            "output[:, -1, 0] does of (B, T, K); where another LSTM of the model reads these sequences, name it with "
+            "module="
         )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from glasslstm._extras import require
 from glasslstm._files import check_writable, written_whole
 from glasslstm.errors import ArgumentError, ArgumentTypeError
-from glasslstm.insight.case import Case, Entry, Loss
+from glasslstm.insight.case import Case, Entry, Loss, check_loss
 from glasslstm.insight.memory import _precise, half_life, saturation
 from glasslstm.insight.running import undisturbed
 from glasslstm.insight.watch import watch
@@ -122,9 +122,7 @@ class Record:
         writer: Any = None,
     ) -> None:
         self._names = watch(model, modules=modules).names
-        if (targets is None) != (loss is None):
-            given, missing = ("loss", "targets") if targets is None else ("targets", "loss")
-            raise ArgumentError(f"{missing}: needed, because {given} was given; give both or neither")
+        check_loss(targets, loss)
         self._model, self._probe = model, (inputs, targets, loss)
         self._writer = self._opened(writer) if isinstance(writer, (str, os.PathLike)) else writer
         if writer is not None and not hasattr(self._writer, "add_scalar"):
@@ -188,6 +186,9 @@ class Record:
     def __len__(self) -> int:
         """Return the number of epochs."""
         return len({row["epoch"] for row in self.rows})
+
+    def __bool__(self) -> bool:
+        return True  # also before the first epoch
 
     def __repr__(self) -> str:
         return f"Record({len(self)} epochs of {', '.join(map(repr, self._names))})"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from glasslstm.errors import ArgumentError
 
-__all__ = ["first_tensor", "rewound", "run", "tensors", "undisturbed"]
+__all__ = ["described", "first_tensor", "rewound", "run", "seed", "tensors", "undisturbed"]
 
 _TORCHS_OWN = frozenset(vars(nn.Module())) - {"_buffers"}
 
@@ -21,17 +23,21 @@ _TORCHS_OWN = frozenset(vars(nn.Module())) - {"_buffers"}
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put a model into ``eval()``, and give back afterwards all that a run changes.
 
-    That is: the mode of every module, ``.grad`` of every parameter, torch's random numbers, and what :func:`rewound`
-    gives back.
+    That is: the mode of every module, ``.grad`` of every parameter, the random numbers of torch, Python and numpy, and
+    what :func:`rewound` gives back.
     """
     modes = {module: module.training for module in model.modules()}
     grads = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in grads:
-        parameter.grad = None
-    model.eval()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what models draw from
+    gradients = torch.is_grad_enabled()
     try:
+        for parameter, _ in grads:
+            parameter.grad = None
+        model.eval()
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            torch.inference_mode(False),  # which turns gradients on, too
+            torch.set_grad_enabled(gradients),
             torch.backends.cudnn.flags(enabled=False),  # its LSTM has no backward pass in eval()
             rewound(model),
         ):
@@ -41,6 +47,15 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter, grad in grads:
             parameter.grad = grad
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def seed() -> None:
+    """Let torch's, Python's and numpy's random numbers begin anew, the same in every run."""
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
 
 
 @contextmanager
@@ -52,9 +67,9 @@ def rewound(model: nn.Module) -> Iterator[None]:
     """
     before = {module: _attributes(module) for module in model.modules()}
     copies: dict[int, Any] = {}
-    for module, own in before.items():
-        vars(module).update({name: _copied(value, copies) for name, value in own.items()})
     try:
+        for module, own in before.items():
+            vars(module).update({name: _copied(value, copies) for name, value in own.items()})
         yield
     finally:
         for module, own in before.items():
@@ -71,6 +86,7 @@ def run(model: nn.Module, inputs: Any) -> Any:
     ArgumentError
         Where the model refuses them; the model's own error is its cause.
     """
+    inputs = _cloned(inputs)  # a model may change its input in place
     try:
         if isinstance(inputs, Mapping):
             return model(**inputs)
@@ -81,9 +97,19 @@ def run(model: nn.Module, inputs: Any) -> Any:
         raise
     except Exception as error:
         raise ArgumentError(
-            f"inputs: the model refused them ({type(error).__name__}: {error}); got {_described(inputs)}; give a tuple "
+            f"inputs: the model refused them ({type(error).__name__}: {error}); got {described(inputs)}; give a tuple "
             "of its arguments or a dict of its keyword arguments, on the device of its parameters"
         ) from error
+
+
+def _cloned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, PackedSequence):
+        return value._replace(data=value.data.clone())
+    if isinstance(value, dict):
+        return {key: _cloned(part) for key, part in value.items()}
+    return type(value)(map(_cloned, value)) if type(value) in (tuple, list) else value
 
 
 def first_tensor(output: Any) -> Tensor | None:
@@ -124,11 +150,13 @@ def _copy(value: Any, copies: dict[int, Any]) -> Any:
     return value
 
 
-def _described(inputs: Any) -> str:
+def described(inputs: Any) -> str:
+    """Return what a user gave, in words: types, shapes, devices."""
     if isinstance(inputs, Tensor):
         return f"a tensor {tuple(inputs.shape)} of {inputs.dtype} on {inputs.device}"
     if isinstance(inputs, Mapping):
-        return ", ".join(f"{name}: {_described(part)}" for name, part in inputs.items())
+        return ", ".join(f"{name}: {described(part)}" for name, part in inputs.items())
     if isinstance(inputs, (tuple, list)) and not isinstance(inputs, PackedSequence):
-        return f"({', '.join(map(_described, inputs))})"
+        parts = ", ".join(map(described, inputs))
+        return f"[{parts}], a list" if isinstance(inputs, list) else f"({parts})"
     return type(inputs).__name__

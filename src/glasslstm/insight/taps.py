@@ -48,9 +48,14 @@ def tap(module: nn.Module, observer: Observer) -> None:
 
 
 def untap(module: nn.Module) -> None:
-    """Give `module` its own class back."""
+    """Give `module` its own class back.
+
+    One that got another class meanwhile, as by a parametrization, keeps it: without an observer it does nothing else.
+    """
     del _OBSERVERS[module]
-    module.__class__ = type(module)._glasslstm_original  # type: ignore[attr-defined]
+    original = vars(type(module)).get("_glasslstm_original")
+    if original is not None:
+        module.__class__ = original
 
 
 # A class and not a hook: a subclass that calls super().forward() with arguments of its own is seen where it

@@ -238,6 +238,9 @@ class Watcher:
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __bool__(self) -> bool:
+        return True  # also before the first call
+
     def __repr__(self) -> str:
         kept = {name: self._records.count(name) for name in self.names}
         parts = [f"{name!r}: {n} of {n + self.dropped[name]} calls" for name, n in kept.items()]

@@ -24,7 +24,7 @@ GRADIENTS = ("cell_grad", "hidden_grad")
 """The names of what a backward pass adds to them."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GateTrace:
     """What one layer did in one direction.
 
@@ -72,6 +72,10 @@ class GateTrace:
     lengths: Tensor | None = None
     reverse: bool = False
     gradients: StateGradients | _Rows | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        direction = "reverse" if self.reverse else "forward"
+        return f"GateTrace(cell={tuple(self.cell.shape)}, {direction})"
 
     @property
     def cell_grad(self) -> Tensor | None:

@@ -189,3 +189,26 @@ class TestExplodes:
         found = gl.diagnose(model, x, codes=[*EXPLODES, "not-finite"])
         assert [(finding.code, finding.severity) for finding in found] == [("gradient-explodes", "error")]
         assert found[0].evidence.endswith("and beyond the largest number of its type")
+
+
+def test_a_state_that_is_masked_on_the_way_passes_no_gradient():
+    """As in reinforcement learning: what the gates would hand on is not what arrives."""
+
+    class Policy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.LSTMCell(3, 8)
+            nn.init.normal_(self.cell.weight_hh, std=3)
+
+        def forward(self, x, going):
+            h = c = x.new_zeros(x.size(1), 8)
+            for x_t, goes in zip(x, going, strict=True):
+                h, c = self.cell(x_t, (h * goes, c * goes))
+            return h
+
+    torch.manual_seed(0)
+    policy, x = Policy(), torch.randn(60, 16, 3)
+    going = (torch.rand(60, 16, 1) > 0.5).float()
+    never = gl.diagnose(policy, (x, torch.ones_like(going)), codes=["gradient-explodes"])
+    assert [finding.code for finding in never] == ["gradient-explodes"]
+    assert not gl.diagnose(policy, (x, going), codes=["gradient-explodes"])

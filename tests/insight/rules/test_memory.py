@@ -200,3 +200,11 @@ def test_the_best_constant_of_a_model_that_answers_at_every_step(made):
     with undisturbed(swapped):
         guess = Case(swapped, x, y.transpose(0, 1), mse_loss).guess
     assert guess == pytest.approx(y.var(1, correction=0).mean().item(), rel=1e-4)
+
+
+def test_a_first_layer_that_is_out_of_scale_is_left_to_its_own_code():
+    torch.manual_seed(0)
+    lstm, x = gl.LSTM(3, 8, 2), 1e4 * torch.randn(20, 16, 3)
+    found = gl.diagnose(lstm, x, torch.randn(20, 16, 8), lambda output, y: (output[0] - y).square().mean())
+    assert "inputs-not-scaled" in [finding.code for finding in found]
+    assert not found.of("memory-too-short")

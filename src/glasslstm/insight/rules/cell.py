@@ -14,12 +14,11 @@ from glasslstm.insight.rules.registry import Hit, rule
 GROWS = Code(
     name="cell-grows",
     severity="error",
-    title="the cell state grows without bound",
+    title="the cell state grows to the end of the sequence",
     threshold=5.0,
     meaning="Beyond 5, tanh(c) is 1 to four digits: the hidden state no longer shows what the cell gathers, and no "
     "gradient comes back through it.",
-    change="Keep the cells small by a penalty: loss = loss + 1e-3 * c_n.square().mean(), with "
-    "output, (h_n, c_n) = lstm(x).",
+    change="Keep the cells small by a penalty on the final cell state c_n: loss = loss + 1e-3 * c_n.square().mean().",
 )
 
 _FASTER = 1.8  # a straight line has 7/3 of its second quarter in its last, a random walk about 3/2

@@ -80,6 +80,8 @@ def _calls(case: Case, modules: dict[str, nn.Module]) -> dict[str, list[_Call]]:
 
 
 def _keep(calls: list[_Call], _module: nn.Module, _inputs: Any, options: dict[str, Any], result: Any) -> None:
+    if not (isinstance(result, tuple) and len(result) > 1 and isinstance(result[1], tuple)):
+        return  # a subclass that returns something else
     output, (h_n, c_n) = result[:2]
     call = _Call(options.get("lengths"), output, h_n, c_n, [])
     for tensor in call.tensors:

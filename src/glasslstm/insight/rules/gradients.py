@@ -125,6 +125,9 @@ def _growth(entry: Entry) -> tuple[float, int]:
     what the loss adds at a step itself is no growth.
     """
     whole, handed_on = (_norms(*parts).square() for parts in (_gradients(entry), _handed_on(entry)))
+    # No more than the step before was measured to get: where the model has changed the state, nothing passes.
+    received = entry.before(whole.unsqueeze(-1), torch.zeros_like(whole[0]).unsqueeze(-1)).squeeze(-1)
+    handed_on = torch.minimum(handed_on, received)
     later = entry.order > 0  # the first step hands on to none
     order = slice(None) if entry.gates.reverse else torch.arange(len(whole) - 1, -1, -1)
     before, after = ((squares * later).sum(1)[order] for squares in (whole, handed_on))

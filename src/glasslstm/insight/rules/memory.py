@@ -40,6 +40,8 @@ def memory_too_short(case: Case) -> Iterator[Hit]:
         raise Skip("needs targets, and a loss by which the best constant output can be found")
     for name in case.watcher if case.guessing else ():
         entries = [entry for entry in readable(case) if entry.module == name]
+        if not entries or entries[0].layer:  # what the first layer reads is out of scale
+            continue
         steps = max((int(entry.lengths.max()) for entry in entries), default=0)
         if steps < _SHORTEST or all(map(untrained, entries)) or any(map(cut_off, entries)):
             continue
@@ -48,10 +50,15 @@ def memory_too_short(case: Case) -> Iterator[Hit]:
             evidence = (
                 f"the loss of {case.value:.4g} is that of a guess, {case.guess:.4g}; the half of the {steps} steps "
                 f"furthest from the end changes the last hidden state by {changed:.1g} of its spread; in the longest-"
-                f"lived tenth of the units {_LEFT:.0%} of the memory is left after {max(map(memory_reach, entries))} "
-                "steps"
+                f"lived tenth of the units {_left(max(map(memory_reach, entries)), steps)}"
             )
             yield Hit(Place(name), changed, evidence, words={"steps": steps})
+
+
+def _left(reach: int, steps: int) -> str:
+    if reach >= steps:
+        return f"more than {_LEFT:.0%} of the memory is left after all steps"
+    return f"{_LEFT:.0%} of the memory is left after {reach} steps"
 
 
 def memory_reach(entry: Entry) -> int:

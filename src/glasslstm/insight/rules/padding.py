@@ -17,10 +17,7 @@ PADDING = Code(
     title="the output for a sequence depends on its padding",
     threshold=0.01,
     meaning="What the model says about a sequence changes with how long the others in its batch are.",
-    change="Give the LSTM the lengths and read its final states, which then end where the sequences end: "
-    "_, (h_n, c_n) = lstm(x, lengths=lengths) with glasslstm.LSTM, or torch.nn.utils.rnn.pack_padded_sequence(x, "
-    "lengths, batch_first={batch_first}, enforce_sorted=False); output[:, -1] and a plain mean over the steps still "
-    "read the padding.",
+    change="{change}",
 )
 
 MOST = 8
@@ -52,7 +49,21 @@ def padding_matters(case: Case) -> Iterator[Hit]:
             f"tried{known}"
         )
         severity: Severity = "error" if layout.lengths is not None and value > CLEAR else "warning"
-        yield Hit(Place(layout.module), value, evidence, severity, words={"batch_first": layout.batch_first})
+        yield Hit(Place(layout.module), value, evidence, severity, words={"change": _change(layout)})
+
+
+def _change(layout: Layout) -> str:
+    if layout.lengths is not None:
+        return (
+            "The LSTM has the lengths; what reads its output has not: leave the padding out of the mean, the maximum "
+            "or the attention, as with scores.masked_fill(padding, -torch.inf), or read the final states h_n."
+        )
+    return (
+        "Give the LSTM the lengths and read its final states, which then end where the sequences end: _, (h_n, c_n) = "
+        "lstm(x, lengths=lengths) with glasslstm.LSTM, or torch.nn.utils.rnn.pack_padded_sequence(x, lengths, "
+        f"batch_first={layout.batch_first}, enforce_sorted=False); output[:, -1] and a plain mean over the steps still "
+        "read the padding."
+    )
 
 
 def _padded(case: Case) -> tuple[Layout, Tensor]:

@@ -12,7 +12,8 @@ from glasslstm.errors import ArgumentError
 from glasslstm.insight.case import Case
 from glasslstm.insight.findings import Code, Place, Severity
 from glasslstm.insight.rules.registry import Hit, Skip, rule
-from glasslstm.insight.running import first_tensor, rewound, run
+from glasslstm.insight.running import first_tensor, rewound, run, seed
+from glasslstm.insight.taps import CELLS
 from glasslstm.insight.watch import Watcher, watch
 from glasslstm.nn.trace import GateTrace, Trace
 
@@ -23,8 +24,8 @@ CARRIED = Code(
     threshold=1e-3,
     meaning="What the model says about a sequence depends on what it was called with before; right only where each "
     "batch goes on with the sequences of the one before.",
-    change="Start every batch and every sequence anew: call {name}(x) without initial states, or with zeros, and keep "
-    "none from one call to the next.",
+    change="Start every batch and every sequence from zeros: {how}; keep no state on the model from one call to the "
+    "next.",
 )
 
 
@@ -44,7 +45,7 @@ def state_carried_over(case: Case) -> Iterator[Hit]:
             where = ": where the first ended" if continued else ""
             evidence = f"run twice on one batch, the second starts from states that differ by up to {value:.2g}{where}"
             severity: Severity = "note" if _can_reset(case.model, name) else "warning"
-            yield Hit(Place(name), value, evidence, severity, words={"name": name or "lstm"})
+            yield Hit(Place(name), value, evidence, severity, words={"how": _how(case, name)})
 
 
 def _within_the_batch(case: Case) -> Iterator[Hit]:
@@ -60,7 +61,13 @@ def _within_the_batch(case: Case) -> Iterator[Hit]:
                 f"the {len(calls)} sequences of the batch are read one after the other, each from the states in which "
                 f"the one before it ended, up to {value:.2g}"
             )
-            yield Hit(Place(name), value, evidence, words={"name": name or "lstm"})
+            yield Hit(Place(name), value, evidence, words={"how": _how(case, name)})
+
+
+def _how(case: Case, name: str) -> str:
+    if isinstance(case.watcher.modules[name], CELLS):
+        return "h = c = torch.zeros(batch, hidden_size) before the loop over the steps"
+    return f"call {name or 'lstm'}(x) without initial states"
 
 
 def _one_goes_on(before: GateTrace, after: GateTrace) -> bool:
@@ -75,7 +82,7 @@ def _twice(case: Case) -> tuple[Watcher, Watcher]:
     try:
         with rewound(case.model), torch.no_grad():
             for _ in range(2):
-                torch.manual_seed(0)
+                seed()
                 with watch(case.model, calls=256) as watcher:
                     run(case.model, case.inputs)
                 found.append(watcher)
