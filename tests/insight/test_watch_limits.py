@@ -439,3 +439,15 @@ def test_dropout_on_a_device_whose_generator_cannot_be_read_again() -> None:
     with gl.watch(lstm.eval()) as watcher:
         lstm(torch.empty(T, B, 3, device="meta"))
     assert watcher[""][1, 0].cell.shape == (T, B, 4)
+
+
+@every_kind
+def test_of_chosen_steps_no_more_gradients_are_kept(kind: Any) -> None:
+    lstm = kind(4, 32)
+    with gl.watch(lstm, steps=slice(-10, None)) as watcher:
+        lstm(torch.randn(500, 4, 4))[0].sum().backward()
+    gates = watcher[""][0, 0]
+    for grad in (gates.cell_grad, gates.hidden_grad):
+        assert grad is not None
+        assert grad.shape == (10, 4, 32)
+        assert grad.untyped_storage().nbytes() == 4 * 10 * 4 * 32

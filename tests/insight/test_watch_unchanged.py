@@ -431,3 +431,20 @@ def test_code_that_was_compiled_around_the_model(kind: Any) -> None:
             watcher[""]
     else:  # torch leaves its own LSTM out of compiled code
         torch.testing.assert_close(watcher[""][0, 0].hidden, expected.detach())
+
+
+def test_a_class_that_the_module_gets_inside_the_context_stays() -> None:
+    class Twice(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return 2 * weight
+
+    model, x = nn.Sequential(nn.LSTM(3, 4)), torch.randn(5, 2, 3)
+    plain = model[0].weight_hh_l0.detach().clone()
+    with gl.watch(model):
+        parametrize.register_parametrization(model[0], "weight_hh_l0", Twice())
+    assert parametrize.is_parametrized(model[0])
+    assert torch.equal(model[0].weight_hh_l0, 2 * plain)
+    output = model(x)[0]
+    with gl.watch(model) as watcher:
+        assert torch.equal(model(x)[0], output)
+    torch.testing.assert_close(watcher["0"][0, 0].hidden, output, atol=1e-6, rtol=0)

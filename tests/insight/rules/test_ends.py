@@ -181,3 +181,12 @@ def test_the_change_makes_it_go_away_and_the_loss_better(made) -> None:
         losses[name] = loss.item()
         assert len(look(model, x)) == (name == "one")
     assert losses["both"] < losses["one"] / 4
+
+
+def test_a_subclass_that_returns_something_else_is_left_alone():
+    class Output(nn.LSTM):
+        def forward(self, x):
+            return super().forward(x)[0]
+
+    model = nn.Sequential(Output(3, 4, bidirectional=True, batch_first=True))
+    assert not gl.diagnose(model, torch.randn(10, 20, 3), codes=["one-end-only"])
