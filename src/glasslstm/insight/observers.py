@@ -17,7 +17,7 @@ from glasslstm.errors import ArgumentError
 from glasslstm.insight.backward import on_backward
 from glasslstm.insight.call import Call, tracing_kernel
 from glasslstm.insight.loops import Loop
-from glasslstm.insight.records import Record
+from glasslstm.insight.records import Kept
 from glasslstm.insight.replay import Replay, span
 from glasslstm.nn.lstm import LSTM, _autocast
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
@@ -47,7 +47,7 @@ class _Observer:
         gradients: bool | None,
         steps: slice,
         limit: int,
-        keep: Callable[[str, Record, int], None],
+        keep: Callable[[str, Kept, int], None],
     ) -> None:
         self.name, self.module = name, module
         self.gradients, self.steps, self.limit = gradients, steps, limit

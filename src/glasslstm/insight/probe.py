@@ -145,8 +145,6 @@ class Probe:
         with ExitStack() as scope:
             scope.enter_context(torch.inference_mode(False))
             scope.enter_context(torch.set_grad_enabled(gradients))
-            if gradients:  # cuDNN has no backward pass in evaluation mode
-                scope.enter_context(torch.backends.cudnn.flags(enabled=False))
             scope.enter_context(undisturbed(self.model))
             scope.enter_context(edited_input(self.module, edit, model=self.model))
             return self._score(run(self.model, self._inputs))

@@ -8,9 +8,9 @@ from typing import TypeAlias
 from glasslstm.insight.loops import Loop
 from glasslstm.nn.trace import Trace
 
-__all__ = ["Record", "Records"]
+__all__ = ["Kept", "Records"]
 
-Record: TypeAlias = Trace | Loop
+Kept: TypeAlias = Trace | Loop
 
 
 class Records:
@@ -37,9 +37,9 @@ class Records:
     def __init__(self, names: Iterable[str], calls: int, limit: int) -> None:
         self.dropped = dict.fromkeys(names, 0)
         self._calls, self._limit = calls, limit
-        self._kept: dict[int, tuple[str, Record, int]] = {}  # by identity
+        self._kept: dict[int, tuple[str, Kept, int]] = {}  # by identity
 
-    def keep(self, name: str, record: Record, nbytes: int) -> None:
+    def keep(self, name: str, record: Kept, nbytes: int) -> None:
         """Add a record that takes so many bytes, or one that has grown, and let go of the oldest beyond the bounds."""
         if isinstance(record, Loop) and record.closed:
             return
