@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-__all__ = ["SEVERITIES", "Code", "Diagnosis", "Finding", "Place", "Severity"]
+__all__ = ["SEVERITIES", "Code", "Diagnosis", "Finding", "Measured", "Place", "Severity"]
 
 Severity: TypeAlias = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -58,6 +58,37 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """The figures behind a finding, one for each unit, step, channel or the like: what its small figure shows.
+
+    Attributes
+    ----------
+    quantity
+        What the figures are, with their unit if they have one, such as ``"highest forget gate"``.
+    values
+        One for each.
+    along
+        What there is one for: ``"unit"``, ``"step"``, ``"channel"``, ...
+    at
+        Where each stands: its name or number. Empty: 0, 1, 2, ...
+    beyond
+        The positions in `values` of those that are found; empty where the finding is about all of them.
+    limit
+        The figure to draw a line at; ``None`` where no single one parts good from bad.
+    logarithmic
+        Whether the figures are best drawn on a logarithmic axis.
+    """
+
+    quantity: str
+    values: tuple[float, ...]
+    along: str = "unit"
+    at: tuple[float | str, ...] = ()
+    beyond: tuple[int, ...] = ()
+    limit: float | None = None
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that is wrong.
 
@@ -81,6 +112,8 @@ class Finding:
         The one change to try first.
     page
         The page about it in the documentation.
+    measured
+        The figures behind it, for a small figure; ``None`` where `value` says all.
     """
 
     code: str
@@ -93,6 +126,7 @@ class Finding:
     meaning: str
     change: str
     page: str
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from glasslstm.insight.case import Case
-from glasslstm.insight.findings import Code, Finding, Place, Severity
+from glasslstm.insight.findings import Code, Finding, Measured, Place, Severity
 
 __all__ = ["RULES", "Hit", "Rule", "Skip", "rule"]
 
@@ -25,6 +25,8 @@ class Hit:
     """Where it differs from the code's."""
     words: dict[str, Any] = field(default_factory=dict)
     """What fills the braces of the code's change."""
+    measured: Measured | None = None
+    """The figures behind it, for a small figure."""
 
 
 class Skip(Exception):  # noqa: N818 - not an error
@@ -54,6 +56,7 @@ class Rule(NamedTuple):
                 meaning=self.code.meaning,
                 change=self.code.change.format(**hit.words),
                 page=self.code.page,
+                measured=hit.measured,
             )
 
 

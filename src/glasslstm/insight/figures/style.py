@@ -1,0 +1,118 @@
+"""What all figures share: the templates of the light and the dark page, names that are safe to show, and axes."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from glasslstm._extras import require
+
+require("plotly", extra="report")
+
+import plotly.graph_objects as go  # noqa: E402
+
+__all__ = ["DARK", "LIGHT", "NEUTRAL", "labels", "layout", "line_style", "names_axis", "whole_numbers"]
+
+
+def _template(
+    ink: str, faint: str, lines: list[str], sequential: list[str], diverging: list[str]
+) -> go.layout.Template:
+    axis = {
+        "gridcolor": faint,
+        "linecolor": faint,
+        "zeroline": False,
+        "ticks": "",
+        "ticklabelstandoff": 4,
+        "automargin": True,
+        "tickfont": {"size": 11},
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"color": ink, "family": "system-ui, sans-serif", "size": 13},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "colorway": lines,
+            "colorscale": {"sequential": _scale(sequential), "diverging": _scale(diverging)},
+            "xaxis": axis,
+            "yaxis": axis,
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": ink, "activecolor": lines[0]},
+        }
+    )
+
+
+def _scale(colours: list[str]) -> list[tuple[float, str]]:
+    return [(float(at), colour) for at, colour in zip(np.linspace(0, 1, len(colours)), colours, strict=True)]
+
+
+# Lightness orders the sequential scales and each half of the diverging ones (blue, orange), so they survive
+# colour blindness; zero has the colour of the page. Lines: the hues of Okabe and Ito, darker or lighter where the page
+# asks for it; a line is told from the others by its dashes and marks too.
+LIGHT = _template(
+    ink="#1c2530",
+    faint="#d5dce4",
+    lines=["#0072b2", "#c45500", "#00775a", "#9c4a78", "#7a5c00", "#3f5f7f"],
+    sequential=["#f3f7f9", "#b5dde0", "#62b4cb", "#3c81b5", "#3d4f94", "#26234f"],
+    diverging=["#0b4a83", "#4f93c6", "#b4d2e6", "#f7f7f5", "#f3c9a6", "#d9803b", "#8c3d06"],
+)
+"""The template of every figure: dark ink on transparent paper."""
+
+DARK = _template(
+    ink="#e3e9ef",
+    faint="#303b46",
+    lines=["#56b4e9", "#f0983c", "#2fc59a", "#e39cc4", "#e5d552", "#a9b8c8"],
+    sequential=["#1b2229", "#2c3360", "#3b5a9a", "#4590bd", "#7cc5d2", "#e2f5f2"],
+    diverging=["#a9dcff", "#4f9fd9", "#275478", "#20262c", "#7d4a22", "#d98b45", "#ffdcb3"],
+)
+"""The template for a dark page."""
+
+NEUTRAL = "#808a94"
+"""A grey that can be seen on both pages: for thresholds and marks that are no data."""
+
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
+
+
+def line_style(k: int) -> dict[str, Any]:
+    """Return dashes and marks of the k-th line; its colour comes from the template, in the order of the traces."""
+    return {
+        "line": {"dash": _DASHES[k % len(_DASHES)]},
+        "marker": {"symbol": _SYMBOLS[k % len(_SYMBOLS)], "size": 6},
+    }
+
+
+def layout(title: str, height: float, **more: Any) -> dict[str, Any]:
+    """Return the layout of a figure: title, height in pixels, template, margins, a legend above."""
+    return {
+        "title": {"text": title, "font": {"size": 14}},
+        "template": LIGHT,
+        "height": height,
+        "margin": {"t": 60, "r": 16, "b": 50, "l": 60},
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        **more,
+    }
+
+
+def labels(names: Iterable[object], longest: int = 14) -> list[str]:
+    """Return names short, told apart (an axis merges equals), and with plotly's HTML and TeX disarmed."""
+    labels: dict[str, None] = {}
+    for name in names:
+        text = str(name).encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
+        short = text if len(text) <= longest else text[: longest - 1] + "…"
+        label = html.escape(short.strip() or "(empty)").replace("$", "&#36;")
+        while label in labels:
+            label += " (again)"
+        labels[label] = None
+    return list(labels)
+
+
+def names_axis(title: str) -> dict[str, Any]:
+    """Return an axis with a name at each row, the first on top."""
+    return {"type": "category", "autorange": "reversed", "showgrid": False, "title": {"text": title}}
+
+
+def whole_numbers(count: int) -> dict[str, Any]:
+    """Return an axis of so many whole numbers, with ticks at whole numbers alone."""
+    return {"dtick": 1} if count <= 10 else {"nticks": 10}
