@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from sklearn.exceptions import NotFittedError
 
 import glasslstm as gl
@@ -54,6 +57,132 @@ def test_load_gives_the_same_estimator(tmp_path: Path, labels: Any) -> None:
     assert {k: v for k, v in again.get_params().items() if k not in changed} == {
         k: v for k, v in clf.get_params().items() if k not in changed
     }
+
+
+def recorded(**parameters: Any) -> gl.LSTMClassifier:
+    clf = gl.LSTMClassifier(hidden_size=4, max_epochs=2, random_state=0, verbose=False, **parameters)
+    return clf.fit(X, np.repeat(["a", "b"], 6), record=True)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"validation_fraction": 0, "num_layers": 2}])
+def test_the_record_comes_back_as_it_was(tmp_path: Path, parameters: dict[str, Any]) -> None:
+    clf = recorded(**parameters)
+    clf.record_["half_life_90"][:3] = np.inf, -np.inf, np.nan
+    clf.save(tmp_path / "model")
+    again = gl.load(tmp_path / "model")
+    assert list(again.record_) == list(clf.record_)
+    for name, column in clf.record_.items():
+        assert again.record_[name].dtype == column.dtype, name
+        np.testing.assert_array_equal(again.record_[name], column)
+        again.record_[name][:1] = again.record_[name][-1:]  # it can be written to, as after a fit
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    assert modelfile.inspect(tmp_path / "model").format_version == 2
+    assert len(list((tmp_path / "model").iterdir())) == 2
+
+
+def test_without_a_record_the_format_is_that_of_version_1(model: Path) -> None:
+    content = json.loads((model / "model.json").read_text())
+    assert list(content) == [
+        *(
+            "format",
+            "format_version",
+            "library_version",
+            "torch_version",
+            "estimator",
+            "parameters",
+            "classes",
+        ),
+        *("class_dtype", "channels", "channel_names", "table", "history", "best_epoch"),
+        *("weights_file", "weights_sha256", "checksum"),
+    ]
+    checksum = content.pop("checksum")
+    assert hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() == checksum
+    assert content["format_version"] == 1
+    assert not hasattr(gl.load(model), "record_")
+
+
+def test_a_record_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for column in (np.array([1, None]), np.zeros(2), np.zeros((9, 1))):
+        clf = recorded(validation_fraction=0)
+        clf.record_["epoch"] = column
+        with pytest.raises(
+            ArgumentError, match=r"column 'epoch': got \S+ of shape .* expected text, whole or real"
+        ):
+            clf.save(tmp_path / "model")
+        assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture(scope="module")
+def with_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded") / "model"
+    recorded().save(folder)
+    return folder
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    """Change the record in description and weights, and make the names and checksums fit."""
+    content = json.loads((folder / "model.json").read_text())
+    tensors = safetensors.numpy.load_file(weights(folder))
+    change(content["record"], tensors)
+    weights(folder).unlink()
+    data = safetensors.numpy.save(tensors)
+    digest = content["weights_sha256"] = hashlib.sha256(data).hexdigest()
+    content["weights_file"] = f"weights-{digest[:16]}.safetensors"
+    (folder / content["weights_file"]).write_bytes(data)
+    del content["checksum"]
+    content["checksum"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (folder / "model.json").write_text(json.dumps(content))
+
+
+def set_first(column: str, value: float) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    def change(record: dict[str, Any], tensors: dict[str, Any]) -> None:
+        tensors[f"record.{column}"][0] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda record, tensors: tensors.pop("record.epoch"),
+            "columns training, epoch, .*: there are tensors for",
+        ),
+        (lambda record, tensors: record.pop("epoch"), "columns training, module, .*: there are tensors for"),
+        (lambda record, tensors: tensors.update({"record.epoch": np.arange(2)}), "their lengths differ"),
+        (set_first("training", 2), "column 'training': a text that is not listed"),
+        (set_first("training", -1), "column 'training': a text that is not listed"),
+        (
+            lambda record, tensors: record.update(half_life_90=["a"]),
+            "column 'half_life_90': float64 of shape",
+        ),
+        (
+            lambda record, tensors: tensors.update(
+                {n: t[:, None] for n, t in tensors.items() if "record" in n}
+            ),
+            "column 'training': int64 of shape",
+        ),
+        (
+            lambda record, tensors: tensors.update({"record.epoch": tensors["record.epoch"] > 0}),
+            "column 'epoch': bool of shape",
+        ),
+    ],
+)
+def test_a_forged_record_is_refused(with_record: Path, tmp_path: Path, change: Any, message: str) -> None:
+    folder = Path(shutil.copytree(with_record, tmp_path / "model"))
+    forge(folder, lambda record, tensors: None)
+    assert gl.load(folder).record_["training"][-1] == "refit"
+    forge(folder, change)
+    with pytest.raises(ModelFileError, match=f"weights and description do not belong together: .*{message}"):
+        gl.load(folder)
+
+
+def test_a_damaged_record_is_refused(with_record: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(with_record, tmp_path / "model"))
+    content = json.loads((folder / "model.json").read_text())
+    edit(folder, record=content["record"] | {"training": ["Search", "refit"]})
+    with pytest.raises(ModelFileError, match="the checksum does not fit, the file was changed"):
+        gl.load(folder)
 
 
 def test_a_fresh_process_gives_the_same_numbers(model: Path) -> None:
@@ -133,7 +262,9 @@ def weights(folder: Path) -> Path:
         (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00"), "model.json: damaged, it is no JSON"),
         (lambda folder: (folder / "model.json").write_text("[]"), "no model of this library, or damaged"),
         (lambda folder: edit(folder, format="other"), "no model of this library, or damaged: format"),
-        (lambda folder: edit(folder, format_version=2), "format version 2 is newer than this library's 1.*update"),
+        (lambda folder: edit(folder, format_version=3), "format version 3 is newer than this library's 2.*update"),
+        (lambda folder: edit(folder, format_version=2), "or damaged: .*record: is there in version 2"),
+        (lambda folder: edit(folder, record={}), "or damaged: .*record: is there in version 2, and not in version 1"),
         (lambda folder: edit(folder, best_epoch=99), "or damaged: .*best_epoch: not in history"),
         (lambda folder: edit(folder, classes=["a", "a"]), "or damaged: .*classes: some are the same"),
         (lambda folder: edit(folder, format_version=0), "or damaged: format_version"),

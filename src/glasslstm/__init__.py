@@ -7,12 +7,14 @@ from glasslstm._version import __version__
 
 if TYPE_CHECKING:
     from glasslstm.estimators import LSTMClassifier
+    from glasslstm.insight import figures
     from glasslstm.insight.diagnose import diagnose
     from glasslstm.insight.explain import Explanation, explain
     from glasslstm.insight.findings import Diagnosis, Finding
     from glasslstm.insight.logits import logit_contributions
     from glasslstm.insight.memory import contributions, half_life, retention, retention_by_lag, saturation
     from glasslstm.insight.record import Record
+    from glasslstm.insight.report import report
     from glasslstm.insight.watch import Watcher, watch
     from glasslstm.modelfile import load
     from glasslstm.nn import init
@@ -42,10 +44,12 @@ __all__ = [
     "convert",
     "diagnose",
     "explain",
+    "figures",
     "half_life",
     "init",
     "load",
     "logit_contributions",
+    "report",
     "retention",
     "retention_by_lag",
     "revert",
@@ -78,6 +82,7 @@ _MODULES = {
     "half_life": "glasslstm.insight.memory",
     "load": "glasslstm.modelfile",
     "logit_contributions": "glasslstm.insight.logits",
+    "report": "glasslstm.insight.report",
     "retention": "glasslstm.insight.memory",
     "retention_by_lag": "glasslstm.insight.memory",
     "revert": "glasslstm.nn.convert",
@@ -88,9 +93,13 @@ _MODULES = {
 }
 
 
+# Modules of functions, as torch.nn.init is one.
+_FUNCTIONS = {"figures": "glasslstm.insight.figures", "init": "glasslstm.nn.init"}
+
+
 def __getattr__(name: str) -> object:
-    if name == "init":  # a module of functions, as torch.nn.init
-        return import_module("glasslstm.nn.init")
+    if name in _FUNCTIONS:
+        return import_module(_FUNCTIONS[name])
     if name not in _MODULES:
         raise AttributeError(f"module 'glasslstm' has no attribute {name!r}")
     if name == "load":

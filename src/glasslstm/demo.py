@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glasslstm._extras import require
 from glasslstm._files import check_writable, written_whole
@@ -20,7 +19,7 @@ from glasslstm.modelfile import check_target
 
 require("plotly", extra="report")
 
-from glasslstm.insight.report import write_report  # noqa: E402
+from glasslstm.insight.report import report  # noqa: E402
 
 __all__ = ["run_demo"]
 
@@ -58,7 +57,7 @@ def run_demo(out: str | os.PathLike[str], *, seed: int = 0, verbose: bool = True
 
     start = perf_counter()
     clf = LSTMClassifier(random_state=seed, verbose=verbose)
-    clf.fit(X_train, y_train, channel_names=JAPANESE_VOWELS_CHANNELS)
+    clf.fit(X_train, y_train, channel_names=JAPANESE_VOWELS_CHANNELS, record=True)
     fit_seconds = perf_counter() - start
     if clf.interrupted_:
         raise KeyboardInterrupt
@@ -77,33 +76,12 @@ def run_demo(out: str | os.PathLike[str], *, seed: int = 0, verbose: bool = True
     clf.save(out / "model")
     with written_whole(out / "metrics.json") as partial:
         partial.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    _write_report(out / "report.html", clf, metrics, (X_test, y_test, predicted))
-    return metrics
-
-
-def _write_report(
-    path: Path,
-    clf: LSTMClassifier,
-    metrics: dict[str, Any],
-    test: tuple[list[NDArray[np.float64]], NDArray[Any], NDArray[Any]],
-) -> None:
-    """Write the report, with the gates of the first test utterance in it."""
-    X, y, predicted = test
-    shown = X[:1]
-    write_report(
-        path,
-        title="Japanese Vowels: who said it?",
-        summary={name: value for name, value in metrics.items() if name != "versions"} | metrics["versions"],
-        history=clf.history_,
-        best_epoch=clf.best_epoch_,
-        y_true=y,
-        y_pred=predicted,
-        classes=clf.classes_.tolist(),
-        trace=clf.trace(shown),
-        inputs=shown[0],
-        channel_names=JAPANESE_VOWELS_CHANNELS,
-        trace_title=(
-            f"The first test utterance: {len(shown[0])} steps, said by speaker {y[0]}, "
-            f"recognised as speaker {predicted[0]}."
-        ),
+    report(
+        clf,
+        X_test,
+        y_test,
+        path=out / "report.html",
+        title="Japanese Vowels: who of nine speakers said it?",
+        train=(X_train, y_train),
     )
+    return metrics

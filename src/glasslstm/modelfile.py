@@ -18,7 +18,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as weights_as_bytes
@@ -26,6 +35,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from typing_extensions import Self
 
+from glasslstm._columns import Texts, columns_from_tensors, columns_to_tensors
 from glasslstm._files import written_whole
 from glasslstm._version import __version__
 from glasslstm.errors import ArgumentError, GlassLSTMError, ModelFileError
@@ -36,7 +46,9 @@ from glasslstm.estimators.scaling import Scaling
 
 __all__ = ["FORMAT_VERSION", "ModelInfo", "check_target", "inspect", "load", "save"]
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION = 2
+"""The newest format; a model that an older one can hold is written in that one."""
+
 _JSON = "model.json"
 
 
@@ -46,7 +58,7 @@ class ModelInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     format: Literal["glasslstm"] = "glasslstm"
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1, 2] = 1
     library_version: str = __version__
     torch_version: str = str(torch.__version__)
     estimator: Literal["LSTMClassifier"]
@@ -58,6 +70,8 @@ class ModelInfo(BaseModel):
     table: dict[str, str] | None
     history: Annotated[list[dict[str, int | float]], Len(1)]
     best_epoch: PositiveInt
+    record: Texts | None = None
+    """From version 2 on: the record's columns in their order; of a column of text what texts it has."""
     weights_file: Annotated[str, StringConstraints(pattern=r"^weights-[0-9a-f]{16}\.safetensors$")]
     weights_sha256: str
     checksum: str = ""
@@ -71,7 +85,14 @@ class ModelInfo(BaseModel):
             raise ValueError("channel_names: not one for each channel")
         if self.best_epoch > len(self.history):
             raise ValueError("best_epoch: not in history")
+        if (self.record is None) != (self.format_version == 1):
+            raise ValueError("record: is there in version 2, and not in version 1")
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_version_1_lacks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {name: value for name, value in content.items() if name != "record" or value is not None}
 
     def expected_checksum(self) -> str:
         """Return what `checksum` must be."""
@@ -140,6 +161,8 @@ def load(path: str | os.PathLike[str]) -> LSTMClassifier:
         check_parameters(LSTMClassifier().get_params() | info.parameters)
         estimator = LSTMClassifier(**info.parameters)  # type: ignore[arg-type]
         tensors = parse_weights(content)
+        if info.record is not None:
+            estimator.record_ = columns_from_tensors(info.record, _taken(tensors, _RECORD))
         estimator.scaling_ = Scaling(*(tensors.pop(name).numpy() for name in ("mean", "scale")))
         estimator.network_ = SequenceClassifier(
             info.channels,
@@ -253,8 +276,10 @@ def _describe(estimator: LSTMClassifier, digest: str) -> ModelInfo:
             f"labels of type {estimator.classes_.dtype} cannot be saved; train on text, numbers or booleans"
         )
     names = getattr(estimator, "feature_names_in_", None)
+    record = _record(estimator)
     try:
         info = ModelInfo(
+            format_version=1 if record is None else 2,
             estimator="LSTMClassifier",
             parameters=_parameters(estimator),
             classes=estimator.classes_.tolist(),
@@ -264,6 +289,7 @@ def _describe(estimator: LSTMClassifier, digest: str) -> ModelInfo:
             table=estimator.table_,
             history=estimator.history_,
             best_epoch=estimator.best_epoch_,
+            record=None if record is None else record[0],
             weights_file=f"weights-{digest[:16]}.safetensors",
             weights_sha256=digest,
         )
@@ -278,7 +304,20 @@ def _describe(estimator: LSTMClassifier, digest: str) -> ModelInfo:
 def _tensors(estimator: LSTMClassifier) -> dict[str, Tensor]:
     weights = {name: w.detach().cpu().contiguous() for name, w in estimator.network_.state_dict().items()}
     mean, scale = map(torch.from_numpy, estimator.scaling_)
-    return weights | {"mean": mean, "scale": scale}
+    _, record = _record(estimator) or ({}, {})
+    return weights | {"mean": mean, "scale": scale} | {_RECORD + name: w for name, w in record.items()}
+
+
+def _record(estimator: LSTMClassifier) -> tuple[Texts, dict[str, Tensor]] | None:
+    """Return the record of the training, taken apart, or nothing where none was kept."""
+    columns = getattr(estimator, "record_", None)
+    return None if columns is None else columns_to_tensors(columns)
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take the tensors whose names begin with `prefix` out, and return them without it."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
 
 def _parameters(estimator: LSTMClassifier) -> dict[str, Any]:
@@ -297,4 +336,5 @@ def _parameters(estimator: LSTMClassifier) -> dict[str, Any]:
 
 _ARCHITECTURE = ("hidden_size", "num_layers", "bidirectional", "dropout")
 _OURS = re.compile(r"model\.json|weights-[0-9a-f]{16}\.safetensors|\..*\.partial")
+_RECORD = "record."
 _STALE_SECONDS = 3600

@@ -105,6 +105,7 @@ def test_an_explanation_is_what_its_parts_are():
     for method, scores in expected.items():
         assert torch.equal(found.scores[method], scores)
     assert torch.equal(found.delta, gradients.delta)
+    assert torch.equal(found.channels, gradients.values)
     assert torch.equal(found.score, probe.scores)
     assert torch.equal(found.valid, probe.valid)
     for pair, agreement in rank_agreement(expected, probe.valid).items():
@@ -117,6 +118,7 @@ def test_methods_that_are_not_asked_for_are_left_out():
     model, x = Model(), torch.randn(7, 4, 3, dtype=torch.float64)
     found = explain(model, x, methods="occlusion")
     assert (list(found.scores), found.memory, found.delta, found.agreement) == (["occlusion"], None, None, {})
+    assert found.channels is None
     assert "memory" not in str(found)
     assert list(explain(model, x, methods=("integrated_gradients", "memory")).agreement) == [
         ("memory", "integrated_gradients")

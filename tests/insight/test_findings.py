@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from glasslstm.insight.findings import SEVERITIES, Code, Diagnosis, Finding, Place
+from glasslstm.insight.findings import SEVERITIES, Code, Diagnosis, Finding, Measured, Place
 from glasslstm.insight.rules import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +89,30 @@ def test_to_dict_goes_through_json_unchanged() -> None:
     assert again["skipped"] == {"other": "no targets"}
 
 
+def test_what_was_measured_goes_through_json_too() -> None:
+    shown = Measured("mean |c|", (1.0, 6.0), "step", (0, 8), (1,), 5.0)
+    found = Diagnosis((finding(measured=shown), finding()), (), {}).to_dict()
+    first, second = json.loads(json.dumps(found, allow_nan=False))["findings"]
+    assert first["measured"] == {
+        "quantity": "mean |c|",
+        "values": [1.0, 6.0],
+        "along": "step",
+        "at": [0, 8],
+        "beyond": [1],
+        "limit": 5.0,
+        "logarithmic": False,
+    }
+    assert second["measured"] is None
+
+
+@pytest.mark.parametrize(
+    ("along", "curve"),
+    [("step", True), ("step from the end", True), ("lag (steps)", True), ("unit", False), ("channel", False)],
+)
+def test_steps_and_lags_make_a_curve(along, curve) -> None:
+    assert Measured("q", (1.0,), along).is_curve is curve
+
+
 def test_as_text() -> None:
     assert str(Diagnosis((finding(),), ("some-code",), {})) == (
         "1 error; 1 codes looked for\n"
@@ -137,3 +161,22 @@ def test_every_page_has_a_rule() -> None:
     assert {page.stem for page in (ROOT / "docs" / "findings").glob("*.md")} - {"README", "index"} <= set(
         RULES
     )
+
+
+def test_the_code_of_a_change_can_be_copied() -> None:
+    found = finding(change="Do this, and that: `a = 1` `b = 2`")
+    assert (found.advice, found.snippet) == ("Do this, and that:", "a = 1\nb = 2")
+    assert (finding(change="Think.").advice, finding(change="Think.").snippet) == ("Think.", "")
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("", "model"),
+        ("encoder.lstm", "model.encoder.lstm"),
+        ("0", "model.get_submodule('0')"),
+        ("import.lstm", "model.get_submodule('import.lstm')"),
+    ],
+)
+def test_a_place_as_code(module: str, expected: str) -> None:
+    assert Place(module).expression == expected

@@ -20,9 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import glasslstm as gl
 from glasslstm.errors import ArgumentError, ArgumentTypeError, MissingExtraError
 from glasslstm.insight.case import Case
-from glasslstm.insight.record import Record, gradient_reach, table
-from glasslstm.nn.trace import GateTrace
-from glasslstm.ops.values import StateGradients
+from glasslstm.insight.record import Record, table
 
 LENGTHS = [7, 0, 1, 4]
 MEASURED = [
@@ -122,61 +120,6 @@ def test_every_number_is_that_of_a_loop_by_hand(gain, bias):
             assert row[name] == pytest.approx(expected[name], rel=1e-11), name
     faded = record.last[0]["gradient_reach"] < 4  # the mean of the lengths that there are, 7, 1 and 4
     assert faded == (bias < 0)
-
-
-def gates_with(cell_grad, *, lengths=None, reverse=False, forget=None):
-    """A trace with these dL/dc_t, and otherwise with gates of one half."""
-    cell_grad = None if cell_grad is None else torch.tensor(cell_grad, dtype=torch.float64)
-    shape = (5, 1, 1) if cell_grad is None else cell_grad.shape
-    half = torch.full(shape, 0.5, dtype=torch.float64)
-    states = [torch.zeros(shape[1:])] * 2
-    lengths = None if lengths is None else torch.tensor(lengths)
-    gradients = None if cell_grad is None else StateGradients(cell_grad, cell_grad)
-    return GateTrace(*[half] * 6, *states, lengths=lengths, reverse=reverse, gradients=gradients)
-
-
-def column(*norms):
-    return [[[norm]] for norm in norms]
-
-
-@pytest.mark.parametrize(
-    ("norms", "forward", "backward"),
-    [
-        ((0.001, 0.009, 0.02, 0.3, 1.0), 3, 5),
-        ((0.001, 0.01, 0.02, 0.3, 1.0), 4, 5),  # exactly a hundredth still counts
-        ((1.0, 0.001, 0.001, 0.001, 1.0), 5, 5),  # up to the last place where it lives
-        ((0.0, 0.0, -7.0, 0.0, 0.0), 3, 3),
-        ((1.0, 0.0, 0.0, 0.0, 0.0), 5, 1),
-        ((0.0,) * 5, 0, 0),
-        ((1.0, math.nan, 0.0, 0.0, 0.0), math.nan, math.nan),
-        ((1.0, math.inf, 0.0, 0.0, 0.0), math.nan, math.nan),
-    ],
-)
-def test_the_reach_of_the_gradient(norms, forward, backward):
-    for reverse, expected in ((False, forward), (True, backward)):
-        found = gradient_reach(gates_with(column(*norms), reverse=reverse))
-        assert found.tolist() == pytest.approx([expected], nan_ok=True)
-        alone = gradient_reach(gates_with([[norm] for norm in norms], reverse=reverse))
-        assert alone.item() == pytest.approx(expected, nan_ok=True)
-
-
-def test_the_reach_is_counted_from_the_last_valid_step_and_by_the_norm_over_units():
-    grads = torch.zeros(5, 3, 2)
-    grads[:3, 0] = torch.tensor([[0.0, 0.0], [0.012, 0.012], [1.0, 1.0]])
-    grads[:4, 1] = 1.0
-    grads[4, 1] = 1e6  # beyond the length: padding
-    ragged = {"lengths": [3, 4, 0]}
-    assert gradient_reach(gates_with(grads.tolist(), **ragged)).tolist() == pytest.approx(
-        [2, 4, math.nan], nan_ok=True
-    )
-    backward = gradient_reach(gates_with(grads.tolist(), **ragged, reverse=True))
-    assert backward.tolist() == pytest.approx([3, 4, math.nan], nan_ok=True)
-    grads[1, 0] = torch.tensor([0.013, 0.0])  # below a hundredth of the norm sqrt(2), above one of a unit's 1
-    assert gradient_reach(gates_with(grads.tolist(), **ragged))[0] == 1
-
-
-def test_without_a_gradient_there_is_no_reach():
-    assert gradient_reach(gates_with(None)).isnan().tolist() == [True]
 
 
 def test_half_lives_are_those_of_units_also_where_some_forget_nothing():

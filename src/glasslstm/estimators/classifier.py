@@ -32,6 +32,7 @@ from glasslstm.estimators.training import Checkpoint, Labelled, Plan, State, tra
 from glasslstm.insight.diagnose import diagnose
 from glasslstm.insight.findings import Diagnosis
 from glasslstm.insight.record import Record, Row, table
+from glasslstm.insight.subject import Subject
 from glasslstm.nn.trace import Trace
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     record_
         Where ``fit`` was asked for it: the columns of :meth:`glasslstm.insight.record.Record.table`, from epoch
         0, before training, on; beside them ``training``, which is "search" and then "refit", or "training"
-        without a validation part, and what ``history_`` has. Not saved with the model.
+        without a validation part, and what ``history_`` has. Saved with the model.
     table_
         The columns of the table that the command line trained on, or ``None``.
 
@@ -332,15 +333,33 @@ class LSTMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         >>> print(clf.diagnose(X, y, codes=["one-end-only"]))
         nothing found; 1 codes looked for
         """
-        series = self._take_series(X)
-        rows = np.unique(np.linspace(0, len(series) - 1, _DIAGNOSED).round().astype(np.int64))
-        x, lengths = (torch.from_numpy(array) for array in series.pad(rows))
+        subject = self._subject(X, y)
+        inputs, targets = subject.take(subject.rows(_DIAGNOSED))
+        return diagnose(self.network_, inputs, targets, subject.loss, codes=codes)
+
+    def _subject(self, X: Any, y: ArrayLike | None = None) -> Subject:
+        """Return what :func:`glasslstm.report` shows: the series as they came, and all answers."""
+        given, series = Sequences.from_arrays(X), self._take_series(X)
+        labels = None if y is None else torch.from_numpy(self._known_labels(y, len(series)))
         device = next(self.network_.parameters()).device
-        inputs = (x.to(device), lengths)
-        if y is None:
-            return diagnose(self.network_, inputs, codes=codes)
-        targets = torch.from_numpy(self._known_labels(y, len(series))[rows]).to(device)
-        return diagnose(self.network_, inputs, targets, nn.functional.cross_entropy, codes=codes)
+
+        def take(rows: NDArray[np.int64]) -> tuple[Any, Any]:
+            x, lengths = (torch.from_numpy(array) for array in series.pad(rows))
+            return (x.to(device), lengths), None if labels is None else labels[rows].to(device)
+
+        return Subject(
+            model=self.network_,
+            series=[given[k] for k in range(len(given))],
+            answer=partial(self._logits, X),
+            targets=labels,
+            take=take,
+            loss=None if labels is None else nn.functional.cross_entropy,
+            channel_names=getattr(self, "feature_names_in_", None),
+            class_names=self.classes_.tolist(),
+            history=self.history_,
+            best_epoch=self.best_epoch_,
+            record=getattr(self, "record_", {}),
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model into a folder of its own, whole or not at all; :func:`glasslstm.load` brings it back.

@@ -14,7 +14,7 @@ from glasslstm.insight.rules import RULES, Skip
 from glasslstm.insight.running import undisturbed
 from glasslstm.insight.watch import lstms
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "examine"]
 
 
 def diagnose(
@@ -68,19 +68,31 @@ def diagnose(
     check_loss(targets, loss)
     wanted = _known(codes)
     training = {module: module.training for module in model.modules()}
+    with undisturbed(model):
+        return examine(Case(model, inputs, targets, loss, training), wanted)
+
+
+def examine(case: Case, codes: Sequence[str] | None = None) -> Diagnosis:
+    """Look for what is wrong in a case, inside the :func:`~glasslstm.insight.running.undisturbed` that it was made in.
+
+    Parameters
+    ----------
+    case
+        A run of the model.
+    codes
+        As for :func:`diagnose`.
+    """
+    wanted = _known(codes)
     found: list[Finding] = []
     skipped: dict[str, str] = {}
-    with undisturbed(model):
-        case = Case(model, inputs, targets, loss, training)
-        steps = case.steps
-        for name in wanted:
-            if name in _OF_TIME and steps == 1:
-                skipped[name] = "the LSTMs are called one step at a time; an LSTMCell's steps would be joined"
-                continue
-            try:
-                found += RULES[name].findings(case)
-            except Skip as reason:
-                skipped[name] = str(reason)
+    for name in wanted:
+        if name in _OF_TIME and case.steps == 1:
+            skipped[name] = "the LSTMs are called one step at a time; an LSTMCell's steps would be joined"
+            continue
+        try:
+            found += RULES[name].findings(case)
+        except Skip as reason:
+            skipped[name] = str(reason)
     found = [finding for finding in found if not _follows(finding, found)]
     found.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
     return Diagnosis(tuple(found), tuple(name for name in wanted if name not in skipped), skipped)

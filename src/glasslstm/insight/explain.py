@@ -98,7 +98,7 @@ def explain(
     if not chosen or not set(chosen) <= set(METHODS):
         raise ArgumentError(f"methods: expected one or more of {', '.join(METHODS)}; got {chosen}")
     probe = Probe(model, inputs, target, module=module, baseline=baseline)
-    scores, memory, delta = {}, None, None
+    scores, memory, delta, channels = {}, None, None, None
     if "memory" in chosen:
         memory = memory_scores(probe)
         scores["memory"] = memory.steps
@@ -106,7 +106,7 @@ def explain(
         scores["occlusion"] = occlusion(probe, windows)
     if "integrated_gradients" in chosen:
         found = integrated_gradients(probe, points)
-        scores["integrated_gradients"], delta = found.steps, found.delta
+        scores["integrated_gradients"], delta, channels = found.steps, found.delta, found.values
     return Explanation(
         module=probe.name,
         score=probe.scores,
@@ -114,6 +114,7 @@ def explain(
         valid=probe.valid,
         memory=memory,
         delta=delta,
+        channels=channels,
         agreement=rank_agreement(scores, probe.valid),
         deletion=deletion(probe, scores, k, draws=draws, seed=seed),
     )
@@ -146,6 +147,8 @@ class Explanation:
     """How the memory's scores were found, and what they miss; ``None`` where they were not asked for."""
     delta: Tensor | None
     """The completeness delta of the integrated gradients, (B,); ``None`` where they were not asked for."""
+    channels: Tensor | None
+    """The integrated gradients of each step and channel, (T, B, I); ``None`` where they were not asked for."""
     agreement: dict[tuple[str, str], Tensor]
     """For each pair of methods the rank agreement of each sequence, (B,)."""
     deletion: Deletion

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from keyword import iskeyword
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 __all__ = ["SEVERITIES", "Code", "Diagnosis", "Finding", "Measured", "Place", "Severity"]
 
@@ -27,7 +28,8 @@ class Code:
     meaning: str
     """What it means for the model, in one or two sentences."""
     change: str
-    """The one change to try first; braces are filled in by what the rule passes on."""
+    """The one change to try first, with its code at the end, in backticks; braces are filled in by what the rule passes
+    on, ``{lstm}`` by the module as code."""
 
     @property
     def page(self) -> str:
@@ -45,6 +47,14 @@ class Place:
     direction: int | None = None
     units: tuple[int, ...] = ()
     """Of that layer and direction; empty where it is not about single units."""
+
+    @property
+    def expression(self) -> str:
+        """The module as Python code, where the model is called ``model``."""
+        if not self.module:
+            return "model"
+        plain = all(part.isidentifier() and not iskeyword(part) for part in self.module.split("."))
+        return f"model.{self.module}" if plain else f"model.get_submodule({self.module!r})"
 
     def __str__(self) -> str:
         parts = [self.module or "the model"]
@@ -68,9 +78,11 @@ class Measured:
     values
         One for each.
     along
-        What there is one for: ``"unit"``, ``"step"``, ``"channel"``, ...
+        What there is one for: ``"unit"``, ``"step"``, ``"channel"``, ... What begins with ``"step"`` or ``"lag"`` is an
+        order in time, and drawn as a curve.
     at
-        Where each stands: its name or number. Empty: 0, 1, 2, ...
+        Where each stands: its name or number; those between are left out, because they are not finite or too many.
+        Empty: 0, 1, 2, ...
     beyond
         The positions in `values` of those that are found; empty where the finding is about all of them.
     limit
@@ -79,6 +91,8 @@ class Measured:
         Whether the figures are best drawn on a logarithmic axis.
     """
 
+    CURVES: ClassVar[tuple[str, ...]] = ("step", "lag")
+
     quantity: str
     values: tuple[float, ...]
     along: str = "unit"
@@ -86,6 +100,11 @@ class Measured:
     beyond: tuple[int, ...] = ()
     limit: float | None = None
     logarithmic: bool = False
+
+    @property
+    def is_curve(self) -> bool:
+        """Whether the values follow each other in time."""
+        return self.along.startswith(self.CURVES)
 
 
 @dataclass(frozen=True)
@@ -109,7 +128,7 @@ class Finding:
     meaning
         What it means for the model.
     change
-        The one change to try first.
+        The one change to try first; what is code in it stands in backticks, see :attr:`snippet`.
     page
         The page about it in the documentation.
     measured
@@ -127,6 +146,16 @@ class Finding:
     change: str
     page: str
     measured: Measured | None = None
+
+    @property
+    def snippet(self) -> str:
+        """The code of the change, a statement a line, to copy; empty where it is done by hand."""
+        return "\n".join(self.change.split("`")[1::2])
+
+    @property
+    def advice(self) -> str:
+        """The change without its code."""
+        return "".join(self.change.split("`")[0::2]).strip()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from glasslstm.insight.running import run, undisturbed
 from glasslstm.insight.watch import lstms
 from glasslstm.nn.inputs import Batch
 
-__all__ = ["Baseline", "Probe", "Target"]
+__all__ = ["Baseline", "Probe", "Target", "first_call"]
 
 Target: TypeAlias = int | Tensor | Callable[[Any], Tensor] | None
 Baseline: TypeAlias = Literal["mean", "zero"] | Tensor
@@ -93,7 +93,7 @@ class Probe:
 
     def _look(self, module: str | None, baseline: Baseline, target: Target) -> None:
         """Run the model as it is, and note what the LSTM reads and what comes out."""
-        self.name, self.module, batches, self.output = self._first_run(module)
+        self.name, self.module, batches, self.output = first_call(self.model, self._inputs, module)
         self.calls = len(batches)
         self._batched = batches[0].layout.batched
         sizes = {batch.x.size(1) for batch in batches}
@@ -172,27 +172,6 @@ class Probe:
         """
         return self._logits(self.output)
 
-    def _first_run(self, module: str | None) -> tuple[str, nn.Module, list[Batch], Any]:
-        found = lstms(self.model)
-        if module is not None and module not in found:
-            raise ArgumentError(f"module: expected one of {', '.join(map(repr, found))}, got {module!r}")
-        reads: list[tuple[str, Batch]] = []
-        with ExitStack() as scope:
-            for name, part in found.items():
-
-                def note(part: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
-                    reads.append((name, read_input(part, args, kwargs)))
-
-                scope.callback(part.register_forward_pre_hook(note, with_kwargs=True).remove)
-            scope.enter_context(undisturbed(self.model))
-            output = run(self.model, self._inputs)
-        chosen = module if module is not None else next((name for name, _ in reads), None)
-        batches = [batch for name, batch in reads if name == chosen]
-        if chosen is None or not batches:
-            which = "none of the model's LSTMs" if chosen is None else repr(chosen)
-            raise ArgumentError(f"module: {which} was called with these inputs; called: {_called(reads)}")
-        return chosen, found[chosen], batches, output
-
     def _baseline(self, baseline: Baseline) -> Tensor:
         if isinstance(baseline, Tensor):
             try:
@@ -258,6 +237,48 @@ class Probe:
             "output[:, -1, 0] does of (B, T, K); where another LSTM of the model reads these sequences, name it with "
             "module="
         )
+
+
+def first_call(
+    model: nn.Module, inputs: object, module: str | None = None
+) -> tuple[str, nn.Module, list[Batch], Any]:
+    """Run a model as it is, in evaluation mode, and see what one of its LSTMs reads.
+
+    Parameters
+    ----------
+    model, inputs, module
+        As for :class:`Probe`.
+
+    Returns
+    -------
+    tuple
+        The LSTM's name, the LSTM, what it read in each of its calls, and what the model returned.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        For a model without an LSTM, a module that does not exist or was not called, and inputs that the model refuses.
+    """
+    found = lstms(model)
+    if module is not None and module not in found:
+        raise ArgumentError(f"module: expected one of {', '.join(map(repr, found))}, got {module!r}")
+    reads: list[tuple[str, Batch]] = []
+    with ExitStack() as scope:
+        for name, part in found.items():
+
+            def note(part: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+                reads.append((name, read_input(part, args, kwargs)))
+
+            scope.callback(part.register_forward_pre_hook(note, with_kwargs=True).remove)
+        scope.enter_context(undisturbed(model))
+        scope.enter_context(torch.no_grad())
+        output = run(model, inputs)
+    chosen = module if module is not None else next((name for name, _ in reads), None)
+    batches = [batch for name, batch in reads if name == chosen]
+    if chosen is None or not batches:
+        which = "none of the model's LSTMs" if chosen is None else repr(chosen)
+        raise ArgumentError(f"module: {which} was called with these inputs; called: {_called(reads)}")
+    return chosen, found[chosen], batches, output
 
 
 def _valid(batch: Batch) -> Tensor:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -19,15 +18,12 @@ from glasslstm._extras import require
 from glasslstm._files import check_writable, written_whole
 from glasslstm.errors import ArgumentError, ArgumentTypeError
 from glasslstm.insight.case import Case, Entry, Loss, check_loss
-from glasslstm.insight.memory import _precise, half_life, saturation
+from glasslstm.insight.memory import half_life, saturation
+from glasslstm.insight.reach import FADED, gradient_reach
 from glasslstm.insight.running import undisturbed
 from glasslstm.insight.watch import watch
-from glasslstm.nn.trace import GateTrace
 
 __all__ = ["FADED", "PERCENTS", "Record", "Row", "gradient_reach", "table"]
-
-FADED = 0.01
-"""The share of its largest norm below which a gradient counts as faded out."""
 
 PERCENTS = {"half_life_10": 10, "half_life_median": 50, "half_life_90": 90}
 """The quantiles of the half-life over the units, by the names of their columns."""
@@ -83,8 +79,8 @@ class Record:
       left (:func:`~glasslstm.insight.memory.half_life`); a tenth, half and nine tenths of the units have no more.
       Infinite where so many forget nothing.
     - ``gradient_reach``, ``gradient_reach_share``: the steps back over which dL/dc_t does not fade
-      (:func:`gradient_reach`), and their share of the length: means over the sequences. NaN where no gradient was
-      computed, as in a frozen model.
+      (:func:`~glasslstm.insight.reach.gradient_reach`), and their share of the length: means over the sequences. NaN
+      where no gradient was computed, as in a frozen model.
     - What was passed to :meth:`epoch`, the same in all rows of the epoch; NaN in epochs without it.
 
     References
@@ -239,48 +235,6 @@ def table(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
     """
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: np.array([row.get(name, math.nan) for row in rows]) for name in names}
-
-
-def gradient_reach(gates: GateTrace) -> Tensor:
-    """Return over how many steps, counted back from the one read last, dL/dc_t does not fade.
-
-    That is up to and with the earliest step read at which the norm of dL/dc_t over the units is a hundredth
-    (:data:`FADED`) or more of the largest norm of the sequence: what came before it is as good as out of reach for
-    learning. The length of the sequence where the gradient reaches its beginning.
-
-    Parameters
-    ----------
-    gates
-        One direction of one layer, after a backward pass.
-
-    Returns
-    -------
-    Tensor
-        (B,), or () for an unbatched input, in steps. Zero where the gradient is zero at every step; NaN for an empty
-        sequence, a gradient that is not finite, and where none was computed.
-
-    References
-    ----------
-    Hochreiter and Schmidhuber 1997, "Long short-term memory", Neural Computation 9(8), section 3 (error flow).
-
-    Examples
-    --------
-    >>> import torch, glasslstm as gl
-    >>> output, _, trace = gl.LSTM(3, 4)(torch.randn(5, 2, 3), return_trace=True)
-    >>> output[2].sum().backward()  # the last two steps do not count
-    >>> int(gradient_reach(trace[0, 0]).min()) > 2
-    True
-    """
-    valid, length = gates.valid, gates.valid.sum(0)
-    if gates.cell_grad is None:
-        return torch.full_like(length, math.nan, dtype=torch.float64)
-    norms = torch.linalg.vector_norm(_precise(gates.cell_grad), dim=-1).where(valid, 0.0)
-    largest = norms.amax(0)
-    steps = torch.arange(len(norms), device=norms.device).view(-1, *[1] * length.dim())
-    back = steps + 1 if gates.reverse else length - steps
-    alive = (norms > 0) & (norms >= FADED * largest)
-    reach = torch.where(alive, back, 0).amax(0).to(norms.dtype)
-    return reach.masked_fill(~largest.isfinite() | (length == 0), math.nan)
 
 
 _PLACE = ("epoch", "module", "layer", "direction")

@@ -38,7 +38,7 @@ def test_one_layer(lstm, made) -> None:
         found.evidence
         == "dropout=0.2 with num_layers=1: an LSTM drops between its layers, never behind the last"
     )
-    assert found.change == "Put torch.nn.Dropout(0.2) behind the LSTM, or give it num_layers=2."
+    assert found.change == "Give the LSTM num_layers=2, or drop out behind it: `torch.nn.Dropout(0.2)`"
 
 
 def test_switched_off(lstm, made) -> None:

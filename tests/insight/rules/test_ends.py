@@ -45,7 +45,8 @@ def test_one_end(kind, reading, layers, made) -> None:
     how = "at steps where it has seen 1 step alone" if seen else "nowhere"
     which = ("forward", "reverse")[direction]
     assert found.evidence == f"the {which} direction is read {how}, the other one where it has seen 9"
-    assert "torch.cat([h_n[-2], h_n[-1]], dim=-1), 12 values" in found.change
+    assert found.snippet == "_, (h_n, c_n) = self.lstm(x)\nfeatures = torch.cat([h_n[-2], h_n[-1]], dim=-1)"
+    assert "12 values" in found.advice
 
 
 HEALTHY = {

@@ -138,17 +138,17 @@ class TestChange:
     def test_the_code_in_it_undoes_the_fault(self, gate, units):
         torch.manual_seed(0)
         lstm, x = jam(gl.LSTM(3, 16), gate, -20, units), torch.randn(20, 4, 3)
-        code = gl.diagnose(lstm, x, codes=CODES)[0].change.split(": ", 1)[1].rstrip(".")
+        code = gl.diagnose(lstm, x, codes=CODES)[0].snippet.replace("model", "lstm")
         exec(code, {"lstm": lstm})
         assert not gl.diagnose(lstm, x, codes=CODES)
 
     def test_names_of_a_cell_and_of_the_reverse_direction(self):
         cell = jam(gl.LSTMCell(3, 4), "o", -20, suffix="")
         found = gl.diagnose(cell, torch.randn(5, 3), codes=CODES)
-        assert "lstm.bias_ih.data[12:16] = 0; lstm.bias_hh.data[12:16] = 0" in found[0].change
+        assert found[0].snippet == "model.bias_ih.data[12:16] = 0\nmodel.bias_hh.data[12:16] = 0"
         lstm = jam(gl.LSTM(3, 4, bidirectional=True), "o", -20, suffix="_l0_reverse")
         assert (
-            "lstm.bias_hh_l0_reverse.data[12:16]"
+            "model.bias_hh_l0_reverse.data[12:16]"
             in gl.diagnose(lstm, torch.randn(5, 2, 3), codes=CODES)[0].change
         )
 
@@ -156,7 +156,7 @@ class TestChange:
         lstm = gl.LSTM(1, 2, bias=False)
         lstm.weight_ih_l0.data.view(4, 2)[3] = -9.0
         found = gl.diagnose(lstm, torch.ones(5, 2, 1), codes=CODES)
-        assert found[0].change == "Let the output gate start half open: lstm.reset_parameters()."
+        assert found[0].change == "Draw the weights anew, before training: `model.reset_parameters()`"
 
     def test_the_forget_bias_lets_a_model_learn_what_it_could_not(self, made):
         """The label is the sign of the first of 6 values."""

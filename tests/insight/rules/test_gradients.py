@@ -51,7 +51,7 @@ class TestVanishes:
             f"half of the steps gets {share:.1g} of it"
         )
         assert found[0].severity == "warning"
-        assert "gl.init.chrono_(lstm, max_steps=21)" in found[0].change
+        assert "gl.init.chrono_(model.lstm, max_steps=21)" in found[0].change
         place = found[0].place
         assert (place.module, place.layer, place.direction, place.units) == ("lstm", 0, 0, ())
 

@@ -65,7 +65,7 @@ def test_found_and_mended(reader):
     assert found[0].evidence.startswith(
         f"the loss of {before:.4g} is that of a guess, {y.var(correction=0):.4g};"
     )
-    assert "gl.init.chrono_(lstm, max_steps=50)" in found[0].change
+    assert "gl.init.chrono_(model.lstm, max_steps=50)" in found[0].change
 
     torch.manual_seed(0)
     model = reader(chrono_(nn.LSTM(2, 24), max_steps=50))
@@ -85,7 +85,7 @@ def test_the_adding_problem(reader):
     model = reader(gl.LSTM(2, 16), 16)
     x, y = train(model, lambda: adding_problem(32, 200), steps=40, rate=0.01)
     found = gl.diagnose(model, x, y, mse_loss, codes=CODES)
-    assert "gl.init.chrono_(lstm, max_steps=200)" in found[0].change
+    assert "gl.init.chrono_(model.lstm, max_steps=200)" in found[0].change
     assert found[0].value < 1e-4
 
 

@@ -37,7 +37,7 @@ def test_a_state_that_stays_in_the_model(kind, options, made) -> None:
     assert found.value == pytest.approx(float(torch.cat([h_n, c_n]).abs().max().detach()), rel=1e-5)
     begun = f"the second starts from states that differ by up to {found.value:.2g}: where the first ended"
     assert found.evidence == f"run twice on one batch, {begun}"
-    assert "lstm(x) without initial states" in found.change
+    assert "lstm(x)  # without initial states" in found.change
     assert model.states is None
 
 

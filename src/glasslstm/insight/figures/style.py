@@ -28,6 +28,7 @@ def _template(
         "ticklabelstandoff": 4,
         "automargin": True,
         "tickfont": {"size": 11},
+        "title": {"font": {"size": 12}},
     }
     return go.layout.Template(
         layout={
@@ -38,6 +39,7 @@ def _template(
             "colorscale": {"sequential": _scale(sequential), "diverging": _scale(diverging)},
             "xaxis": axis,
             "yaxis": axis,
+            "legend": {"font": {"size": 11}},
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": ink, "activecolor": lines[0]},
         }
     )
@@ -83,10 +85,13 @@ def line_style(k: int) -> dict[str, Any]:
     }
 
 
+_AT_THE_TOP = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 12}}
+
+
 def layout(title: str, height: float, **more: Any) -> dict[str, Any]:
     """Return the layout of a figure: title, height in pixels, template, margins, a legend above."""
     return {
-        "title": {"text": title, "font": {"size": 14}},
+        "title": {"text": title, "font": {"size": 14}} | _AT_THE_TOP,
         "template": LIGHT,
         "height": height,
         "margin": {"t": 60, "r": 16, "b": 50, "l": 60},
@@ -96,16 +101,29 @@ def layout(title: str, height: float, **more: Any) -> dict[str, Any]:
 
 
 def labels(names: Iterable[object], longest: int = 14) -> list[str]:
-    """Return names short, told apart (an axis merges equals), and with plotly's HTML and TeX disarmed."""
-    labels: dict[str, None] = {}
+    """Return names short, told apart (an axis merges equals), and with plotly's HTML and TeX disarmed.
+
+    Examples
+    --------
+    >>> labels(["left", "a name that is long", "a name that is longer", "<b>"])
+    ['left', 'a name that i…', 'a name th… (2)', '&lt;b&gt;']
+    """
+    found: dict[str, None] = {}
     for name in names:
-        text = str(name).encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
-        short = text if len(text) <= longest else text[: longest - 1] + "…"
-        label = html.escape(short.strip() or "(empty)").replace("$", "&#36;")
-        while label in labels:
-            label += " (again)"
-        labels[label] = None
-    return list(labels)
+        text = (
+            str(name).encode("utf-8", "replace").decode().strip() or "(empty)"
+        )  # half of a surrogate pair is no text
+        short, count = _cut(text, longest), 1
+        while short in found:
+            count += 1
+            mark = f" ({count})"
+            short = _cut(text, longest - len(mark)) + mark
+        found[short] = None
+    return [html.escape(short).replace("$", "&#36;") for short in found]
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: max(longest - 1, 1)] + "…"
 
 
 def names_axis(title: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A training run: losses, scores, and what the record over the epochs kept."""
+"""A training run: losses and scores over the epochs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from glasslstm._extras import require
 from glasslstm.errors import ArgumentError
-from glasslstm.insight.figures.style import LIGHT, whole_numbers
+from glasslstm.insight.figures.style import NEUTRAL, layout, line_style, whole_numbers
 
 require("plotly", extra="report")
 
@@ -44,40 +44,38 @@ def learning_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None
     curves = [curve for curve in _CURVES if curve[0] in recorded]
     axes = list(dict.fromkeys(axis for _, axis, _ in curves))
     figure = make_subplots(rows=len(axes), shared_xaxes=True, vertical_spacing=0.08)
-    for key, axis, name in curves:
+    for k, (key, axis, name) in enumerate(curves):
         row = 1 + axes.index(axis)
-        figure.add_trace(_curve(history, key, name, legend=row == 1), row=row, col=1)
-        figure.update_yaxes(title={"text": axis}, row=row, col=1)
+        figure.add_trace(_curve(history, key, name, k), row=row, col=1)
+        figure.update_yaxes(title={"text": axis}, rangemode="tozero", row=row, col=1)
     first, last = history[0]["epoch"], history[-1]["epoch"]
     room = max(0.5, (last - first) / 50)
     figure.update_xaxes(whole_numbers(len(history)), range=[first - room, last + room])
     figure.update_xaxes(title={"text": "epoch"}, row=len(axes), col=1)
     if best_epoch is not None:
         _mark_epoch(figure, best_epoch, left=best_epoch > (first + last) / 2)
-    return figure.update_layout(
-        template=LIGHT,
-        height=180 + 150 * len(axes),
-        margin={"t": 40, "r": 16, "b": 50, "l": 60},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-        hovermode="x unified",
-    )
+    above = 44 + 19 * len(curves)  # on a narrow page the legend has a line for each curve
+    look = layout(_TITLE[len(axes) - 1], above + 50 + 140 * len(axes), hovermode="x unified")
+    look["margin"]["t"] = above
+    return figure.update_layout(look)
 
 
+_TITLE = ("Loss of each epoch", "Loss and accuracy of each epoch")
 _CURVES = [
-    ("train_loss", "loss", "training"),
-    ("valid_loss", "loss", "validation"),
-    ("valid_accuracy", "accuracy", "validation"),
+    ("train_loss", "loss", "training loss"),
+    ("valid_loss", "loss", "validation loss"),
+    ("valid_accuracy", "accuracy", "validation accuracy"),
 ]
+_MARKED = 40  # epochs at most of which each has a mark
 
 
-def _curve(history: Sequence[Mapping[str, Any]], key: str, name: str, *, legend: bool) -> go.Scatter:
+def _curve(history: Sequence[Mapping[str, Any]], key: str, name: str, k: int) -> go.Scatter:
     return go.Scatter(
         x=[epoch["epoch"] for epoch in history],
         y=[epoch.get(key) for epoch in history],
         name=name,
-        mode="lines+markers",
-        marker={"size": 5},
-        showlegend=legend,
+        mode="lines+markers" if len(history) <= _MARKED else "lines",
+        **line_style(k),
         hovertemplate="%{y:.4g}",
     )
 
@@ -96,7 +94,7 @@ def _check_history(history: Sequence[Mapping[str, Any]], best_epoch: int | None)
 
 
 def _mark_epoch(figure: go.Figure, epoch: int, *, left: bool) -> None:
-    figure.add_vline(x=epoch, line={"dash": "dot", "width": 1.5, "color": "#808a94"})
+    figure.add_vline(x=epoch, line={"dash": "dot", "width": 1.5, "color": NEUTRAL})
     figure.add_annotation(
         text=f"best epoch: {epoch}",
         x=epoch,

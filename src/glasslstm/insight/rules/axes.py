@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from torch import Tensor
 
 from glasslstm.insight.case import Case, longest
-from glasslstm.insight.findings import Code, Place
+from glasslstm.insight.findings import Code, Measured, Place
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.layout import Layout, answer, layouts, spread
 from glasslstm.insight.rules.registry import Hit, rule
 
@@ -61,11 +62,21 @@ def _follows(output: Tensor, by_row: dict[int, Tensor], axis: int) -> bool:
 
 def _moved(output: Tensor, changed: Tensor, axis: int) -> list[int]:
     """Return the places along an axis where the output has changed."""
-    if changed.shape != output.shape:
-        return []
-    change = (changed - output).abs().movedim(axis, 0).reshape(output.size(axis), -1).amax(1)
-    found: list[int] = (change > MOVED * spread(output, axis)).nonzero().flatten().tolist()
+    found: list[int] = (_changes(output, changed, axis) > MOVED).nonzero().flatten().tolist()
     return found
+
+
+def _changes(output: Tensor, changed: Tensor, axis: int) -> Tensor:
+    """Return by how much each place along an axis of the output has changed, in standard deviations of the outputs."""
+    if changed.shape != output.shape:
+        return output.new_zeros(output.size(axis))
+    change = (changed - output).abs().movedim(axis, 0).reshape(output.size(axis), -1).amax(1)
+    return change / spread(output, axis)
+
+
+def _by_sequence(changes: Tensor, row: int, found: Collection[int]) -> Measured | None:
+    along = f"sequence ({row} was changed)"
+    return measured("change of output (SD)", changes, along=along, beyond=found, limit=MOVED)
 
 
 def _time_for_batch(case: Case, layout: Layout, output: Tensor) -> Hit | None:
@@ -75,7 +86,8 @@ def _time_for_batch(case: Case, layout: Layout, output: Tensor) -> Hit | None:
     if T < 3 or len(output) != T or layout.lengths is not None or (square and layout.bidirectional):
         return None
     middle = T // 2
-    moved = _moved(output, answer(case, layout.altered(case.inputs, step=middle)), 0)
+    changed = answer(case, layout.altered(case.inputs, step=middle))
+    moved = _moved(output, changed, 0)
     others = [place for place in moved if place != middle]
     if not others or (not layout.bidirectional and min(moved) < middle):
         return None
@@ -85,8 +97,9 @@ def _time_for_batch(case: Case, layout: Layout, output: Tensor) -> Hit | None:
         f"{', all of them behind it' if not layout.bidirectional else ''}: the LSTM takes the axis of {T} for time and "
         f"the one of {layout.sequences} for the batch"
     )
-    change = f"Give the LSTM batch_first={right} (now {now}), or transpose its input: x.transpose(0, 1)."
-    return Hit(Place(layout.module), float(len(others)), evidence, words={"change": change})
+    change = f"Give the LSTM batch_first={right} (now {now}), or transpose its input: `x = x.transpose(0, 1)`"
+    figures = _by_sequence(_changes(output, changed, 0), middle, others)
+    return Hit(Place(layout.module), float(len(others)), evidence, words={"change": change}, measured=figures)
 
 
 def _swapped_rows(layout: Layout, output: Tensor, by_row: dict[int, Tensor]) -> Hit | None:
@@ -105,10 +118,11 @@ def _swapped_rows(layout: Layout, output: Tensor, by_row: dict[int, Tensor]) -> 
         f"{len(by_row)} that were tried"
     )
     change = (
-        "Keep the batch axis of the states: torch.cat([h_n[-2], h_n[-1]], dim=-1) or h_n.transpose(0, 1).flatten(1), "
-        "never h_n.view(batch, -1); and where you sort by length, sort back."
+        "Keep the batch axis of the states, which h_n.view(batch, -1) does not; where you sort by length, sort back: "
+        "`features = h_n.transpose(0, 1).flatten(1)`"
     )
-    return Hit(Place(layout.module), float(len(places)), evidence, words={"change": change})
+    figures = _by_sequence(_changes(output, by_row[row], axis), row, places)
+    return Hit(Place(layout.module), float(len(places)), evidence, words={"change": change}, measured=figures)
 
 
 def _known_others(case: Case, layout: Layout, output: Tensor, by_row: dict[int, Tensor]) -> Hit | None:
@@ -129,10 +143,11 @@ def _known_others(case: Case, layout: Layout, output: Tensor, by_row: dict[int, 
         f"changing sequence {row} alone changes the outputs of {len(others[row])} of the {layout.sequences - 1} "
         "others, and what the LSTM reads there"
     )
-    change = (
-        "Where axes change places, transpose: x.transpose(0, 1), never x.reshape(T, N, C) or x.view(T, N, C)."
+    change = "Where axes change places, transpose; never x.reshape(T, N, C) or x.view(T, N, C): `x = x.transpose(0, 1)`"
+    figures = _by_sequence(_changes(output, by_row[row], axis), row, others[row])
+    return Hit(
+        Place(layout.module), float(len(others[row])), evidence, words={"change": change}, measured=figures
     )
-    return Hit(Place(layout.module), float(len(others[row])), evidence, words={"change": change})
 
 
 def _reads_others(case: Case, layout: Layout, row: int) -> bool:

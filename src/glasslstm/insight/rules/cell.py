@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from glasslstm.insight.case import Case, Entry
-from glasslstm.insight.findings import Code
+from glasslstm.insight.findings import Code, Measured
+from glasslstm.insight.rules.evidence import aligned, by_reading, measured
 from glasslstm.insight.rules.measures import milder, readable, severity_of, share_of
 from glasslstm.insight.rules.registry import Hit, rule
 
@@ -18,7 +19,8 @@ GROWS = Code(
     threshold=5.0,
     meaning="Beyond 5, tanh(c) is 1 to four digits: the hidden state no longer shows what the cell gathers, and no "
     "gradient comes back through it.",
-    change="Keep the cells small by a penalty on the final cell state c_n: loss = loss + 1e-3 * c_n.square().mean().",
+    change="Keep the cells small by a penalty on the final cell state c_n: "
+    "`loss = loss + 1e-3 * c_n.square().mean()`",
 )
 
 _FASTER = 1.8  # a straight line has 7/3 of its second quarter in its last, a random walk about 3/2
@@ -38,7 +40,7 @@ def cell_grows(case: Case) -> Iterator[Hit]:
             f"{share_of(grown)}: it grows to the end"
         )
         severity = milder(case, severity_of(grown))
-        yield Hit(entry.place(grown), float(late), evidence, severity)
+        yield Hit(entry.place(grown), float(late), evidence, severity, measured=_size_by_step(entry, grown))
 
 
 def outgrown(entry: Entry) -> Tensor:
@@ -52,8 +54,7 @@ def quarters(entry: Entry) -> tuple[Tensor, Tensor]:
 
     Of the sequences of 8 steps or more; zero where there is none.
     """
-    done = entry.order / entry.lengths.clamp(min=1)
-    counted = entry.gates.valid & (entry.lengths >= _SHORTEST)
+    done, counted = entry.order / entry.lengths.clamp(min=1), _counted(entry)
     size = entry.gates.cell.float().abs()
 
     def mean(which: Tensor) -> Tensor:
@@ -61,3 +62,13 @@ def quarters(entry: Entry) -> tuple[Tensor, Tensor]:
         return chosen.sum(0) / max(len(chosen), 1)
 
     return mean((done >= 1 / 4) & (done < 1 / 2)), mean(done >= 3 / 4)
+
+
+def _size_by_step(entry: Entry, units: Tensor) -> Measured | None:
+    size = entry.gates.cell[..., units].float().abs().mean(-1)
+    by_step = aligned(size, entry.order, _counted(entry)).nanmean(1)
+    return measured("mean |c|", by_step, along=by_reading(entry.gates.reverse), limit=GROWS.threshold)
+
+
+def _counted(entry: Entry) -> Tensor:
+    return entry.gates.valid & (entry.lengths >= _SHORTEST)

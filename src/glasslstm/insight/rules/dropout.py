@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from glasslstm.insight.case import Case
-from glasslstm.insight.findings import Code, Place
+from glasslstm.insight.findings import Code, Measured, Place
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.registry import Hit, rule
 from glasslstm.nn.lstm import LSTM
 
@@ -30,8 +31,8 @@ def dropout_without_effect(case: Case) -> Iterator[Hit]:
         dropout = getattr(module, "dropout", 0)
         if dropout and module.num_layers == 1:
             evidence = f"dropout={dropout} with num_layers=1: an LSTM drops between its layers, never behind the last"
-            change = f"Put torch.nn.Dropout({dropout}) behind the LSTM, or give it num_layers=2."
-            yield Hit(Place(name), dropout, evidence, words={"change": change})
+            change = f"Give the LSTM num_layers=2, or drop out behind it: `torch.nn.Dropout({dropout})`"
+            yield Hit(Place(name), dropout, evidence, words={"change": change}, measured=_nothing_of(dropout))
     if case.training.get(case.model):
         yield from _switched_off(case)
 
@@ -42,8 +43,12 @@ def _switched_off(case: Case) -> Iterator[Hit]:
         parent = case.model.get_submodule(name.rpartition(".")[0])
         if share and not case.training[module] and case.training[parent]:
             evidence = f"p={share}, but the module is in eval() while the model around it is in training mode"
-            change = "Call model.train() before every epoch, for instance after each validation in eval()."
-            yield Hit(Place(name), share, evidence, words={"change": change})
+            change = "Switch it on before every epoch, for instance after each validation in eval(): `model.train()`"
+            yield Hit(Place(name), share, evidence, words={"change": change}, measured=_nothing_of(share))
+
+
+def _nothing_of(share: float) -> Measured | None:
+    return measured("share dropped", (share, 0.0), along="dropout", at=("asked for", "in effect"), beyond=[1])
 
 
 def _share(module: nn.Module) -> float:

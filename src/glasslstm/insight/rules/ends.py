@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from glasslstm.insight.case import Case
 from glasslstm.insight.findings import Code, Place
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.registry import Hit, Skip, rule
 from glasslstm.insight.running import tensors
 
@@ -23,8 +24,8 @@ ONE_END = Code(
     threshold=1,
     meaning="A direction knows the whole sequence at the step that it reads last: the reverse one at the first step. "
     "The model reads this direction elsewhere or not at all, and so learns hardly anything from it.",
-    change="Read the final states of both: _, (h_n, c_n) = {name}(x); torch.cat([h_n[-2], h_n[-1]], dim=-1), "
-    "{width} values for each sequence.",
+    change="In forward(), read the final states of both, {width} values for each sequence: "
+    "`_, (h_n, c_n) = self.{name}(x)` `features = torch.cat([h_n[-2], h_n[-1]], dim=-1)`",
 )
 
 
@@ -42,7 +43,16 @@ def one_end_only(case: Case) -> Iterator[Hit]:
             which = ("forward", "reverse")[worst]
             evidence = f"the {which} direction is read {how}, the other one where it has seen {seen[best]}"
             words = {"name": name or "lstm", "width": 2 * (module.proj_size or module.hidden_size)}
-            yield Hit(Place(name, module.num_layers - 1, worst), float(seen[worst]), evidence, words=words)
+            ends = measured(
+                "steps seen",
+                seen,
+                along="direction",
+                at=("forward", "reverse"),
+                beyond=[worst],
+                limit=ONE_END.threshold,
+            )
+            place = Place(name, module.num_layers - 1, worst)
+            yield Hit(place, float(seen[worst]), evidence, words=words, measured=ends)
 
 
 class _Call(NamedTuple):

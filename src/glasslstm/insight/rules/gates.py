@@ -9,6 +9,7 @@ from torch import Tensor
 from glasslstm.insight.case import Case, Entry
 from glasslstm.insight.findings import Code
 from glasslstm.insight.rules.cell import outgrown
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.measures import kept_of_all, milder, most_held, readable, severity_of, share_of
 from glasslstm.insight.rules.registry import Hit, rule
 from glasslstm.insight.taps import CELLS
@@ -20,7 +21,7 @@ SHUT = Code(
     threshold=0.02,
     meaning="These units forget everything at every step: they see the latest input alone, and no gradient goes "
     "back in time.",
-    change="Start the forget gate open: gl.init.forget_bias_(lstm, 1.0) before training.",
+    change="Start the forget gate open, before training: `gl.init.forget_bias_({lstm}, 1.0)`",
 )
 
 OPEN = Code(
@@ -30,7 +31,7 @@ OPEN = Code(
     threshold=0.9,
     meaning="These units never forget: what once came into the cell stays in its sum. A few such units are of use; "
     "where the cells outgrow tanh, nothing new can be told from what is there.",
-    change="Let the forget gate start where it can close: gl.init.forget_bias_(lstm, 1.0) before training.",
+    change="Let the forget gate start where it can close, before training: `gl.init.forget_bias_({lstm}, 1.0)`",
 )
 
 INPUT = Code(
@@ -39,7 +40,7 @@ INPUT = Code(
     title="the input gate is stuck",
     threshold=0.02,
     meaning="Shut: nothing comes into these cells. Open: every step is written into them, and they cannot choose.",
-    change="Let the input gate start half open: {code}.",
+    change="{how}, before training: {code}",
 )
 
 OUTPUT = Code(
@@ -48,7 +49,7 @@ OUTPUT = Code(
     title="the output gate is stuck",
     threshold=0.02,
     meaning="Shut: what these cells hold is never read, and they are not trained. Open: it is read at every step.",
-    change="Let the output gate start half open: {code}.",
+    change="{how}, before training: {code}",
 )
 
 _COMMON = 1 / 5  # a gate that stays open in fewer units than this is no news
@@ -64,7 +65,10 @@ def forget_gate_shut(case: Case) -> Iterator[Hit]:
         if stuck.any():
             value = float(highest[stuck].max())
             evidence = f"f never rises above {value:.3g} in {share_of(stuck)}"
-            yield Hit(entry.place(stuck), value, evidence, severity_of(stuck))
+            units = measured(
+                "highest forget gate", highest, beyond=stuck, limit=SHUT.threshold, logarithmic=True
+            )
+            yield Hit(entry.place(stuck), value, evidence, severity_of(stuck), measured=units)
 
 
 @rule(OPEN)
@@ -79,7 +83,8 @@ def forget_gate_open(case: Case) -> Iterator[Hit]:
                 f"f never falls below {float(lowest[stuck].min()):.4g} in {share_of(stuck)}, and {value:.3g} or more "
                 f"of the memory lasts from the first step to the last; {int(harmed.sum())} of them outgrow tanh"
             )
-            yield Hit(entry.place(stuck), value, evidence, milder(case, severity_of(harmed)))
+            units = measured("share of memory kept", kept, beyond=stuck, limit=OPEN.threshold)
+            yield Hit(entry.place(stuck), value, evidence, milder(case, severity_of(harmed)), measured=units)
 
 
 @rule(INPUT)
@@ -91,9 +96,11 @@ def input_gate_stuck(case: Case) -> Iterator[Hit]:
         if stuck.any():
             value = float(held[stuck].max())
             evidence = f"i is shut in {share_of(stuck)}: were every candidate 1, no cell would rise above {value:.3g}"
-            yield Hit(
-                entry.place(stuck), value, evidence, severity_of(stuck), _words(case, entry, "i", stuck)
+            units = measured(
+                "most a cell can hold", held, beyond=stuck, limit=INPUT.threshold, logarithmic=True
             )
+            words = _words(case, entry, "i", stuck)
+            yield Hit(entry.place(stuck), value, evidence, severity_of(stuck), words, units)
         yield from _stays_open(case, entry, "i", INPUT)
 
 
@@ -106,9 +113,11 @@ def output_gate_stuck(case: Case) -> Iterator[Hit]:
         if stuck.any():
             value = float(highest[stuck].max())
             evidence = f"o never rises above {value:.3g} in {share_of(stuck)}"
-            yield Hit(
-                entry.place(stuck), value, evidence, severity_of(stuck), _words(case, entry, "o", stuck)
+            units = measured(
+                "highest output gate", highest, beyond=stuck, limit=OUTPUT.threshold, logarithmic=True
             )
+            words = _words(case, entry, "o", stuck)
+            yield Hit(entry.place(stuck), value, evidence, severity_of(stuck), words, units)
         yield from _stays_open(case, entry, "o", OUTPUT)
 
 
@@ -126,21 +135,26 @@ def cut_off(entry: Entry) -> bool:
 
 def _stays_open(case: Case, entry: Entry, gate: str, code: Code) -> Iterator[Hit]:
     """Yield a note where a gate stays open in many units: then it is a cell without this gate, which may do well."""
-    closed = 1 - entry.at_steps({"i": "input_gate", "o": "output_gate"}[gate]).amin(0)
+    name = {"i": "input_gate", "o": "output_gate"}[gate]
+    lowest = entry.at_steps(name).amin(0)
+    closed = 1 - lowest
     stuck = closed < code.threshold
     if float(stuck.float().mean()) > _COMMON:
         value = float(closed[stuck].max())
         evidence = f"{gate} never falls below {1 - value:.4g} in {share_of(stuck)}"
-        yield Hit(entry.place(stuck), value, evidence, "note", _words(case, entry, gate, stuck))
+        units = measured(f"lowest {name.replace('_', ' ')}", lowest, beyond=stuck, limit=1 - code.threshold)
+        yield Hit(entry.place(stuck), value, evidence, "note", _words(case, entry, gate, stuck), units)
 
 
 def _words(case: Case, entry: Entry, gate: str, stuck: Tensor) -> dict[str, str]:
-    """Return the code that sets the biases of a gate to zero, in these units."""
+    """Return the code that sets the biases of a gate to zero, in these units; where there are none, all anew."""
+    lstm, name = entry.place().expression, {"i": "input gate", "o": "output gate"}[gate]
     if entry.weights.bias_ih is None:
-        return {"code": "lstm.reset_parameters()"}
+        return {"how": "Draw the weights anew", "code": f"`{lstm}.reset_parameters()`"}
     first = "ifgo".index(gate) * len(stuck)
     rows = [first + unit for unit in stuck.nonzero().flatten().tolist()]
     shown = f"{rows[0]}:{rows[-1] + 1}" if len(rows) == rows[-1] - rows[0] + 1 else str(rows)
     is_cell = isinstance(case.watcher.modules[entry.module], CELLS)
     suffix = "" if is_cell else f"_l{entry.layer}" + ("", "_reverse")[entry.direction]
-    return {"code": "; ".join(f"lstm.{name}{suffix}.data[{shown}] = 0" for name in ("bias_ih", "bias_hh"))}
+    lines = [f"`{lstm}.{name}{suffix}.data[{shown}] = 0`" for name in ("bias_ih", "bias_hh")]
+    return {"how": f"Let the {name} start half open", "code": " ".join(lines)}

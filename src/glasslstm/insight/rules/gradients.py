@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from glasslstm.insight.case import Case, Entry
-from glasslstm.insight.findings import Code
+from glasslstm.insight.findings import Code, Measured, Severity
+from glasslstm.insight.rules.evidence import aligned, measured
 from glasslstm.insight.rules.gates import cut_off
 from glasslstm.insight.rules.measures import milder, readable, untrained
 from glasslstm.insight.rules.registry import Hit, Skip, rule
@@ -19,7 +20,8 @@ VANISHES = Code(
     title="the gradient vanishes before it reaches the early steps",
     threshold=1e-4,
     meaning="The first half of the sequence has no part in the training: what matters there cannot be learnt.",
-    change="Let the memory last as long as the sequences: gl.init.chrono_(lstm, max_steps={steps}) before training.",
+    change="Let the memory last as long as the sequences, before training: "
+    "`gl.init.chrono_({lstm}, max_steps={steps})`",
 )
 
 EXPLODES = Code(
@@ -29,7 +31,7 @@ EXPLODES = Code(
     threshold=1e3,
     meaning="The early steps outweigh all others in the gradient, and one step of training may undo what was learnt.",
     change="Clip the gradient before each step of the optimiser: "
-    "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
+    "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`",
 )
 
 _SHORTEST = 8
@@ -51,7 +53,7 @@ def gradient_vanishes(case: Case) -> Iterator[Hit]:
             f"the last, of {steps}; the first half of the steps gets {share:.1g} of it"
         )
         severity = milder(case, "warning" if untrained(entry) else "error")
-        yield Hit(entry.place(), share, evidence, severity, {"steps": steps})
+        yield Hit(entry.place(), share, evidence, severity, {"steps": steps}, _left_by_lag(entry))
 
 
 @rule(EXPLODES)
@@ -63,7 +65,8 @@ def gradient_explodes(case: Case) -> Iterator[Hit]:
             evidence = f"the gradient grows {growth:.2g}-fold on its way back through {steps} steps"
             if overflows(entry):
                 evidence += ", and beyond the largest number of its type"
-            yield Hit(entry.place(), growth, evidence, "error" if overflows(entry) else None)
+            severity: Severity | None = "error" if overflows(entry) else None
+            yield Hit(entry.place(), growth, evidence, severity, measured=_norm_by_step(entry))
 
 
 def _with_gradient(case: Case) -> list[Entry]:
@@ -116,6 +119,26 @@ def _reach(entry: Entry) -> float:
     first = torch.where(reached, entry.order, len(norms)).amin(0)
     counted = (entry.lengths >= _SHORTEST) & (norms.amax(0) > 0)
     return float((entry.lengths - 1 - first)[counted].median())
+
+
+def _left_by_lag(entry: Entry) -> Measured | None:
+    """Return the norm of the gradient, as a share of the largest, by lag from the last step; the median."""
+    norms = _norms(*_gradients(entry))
+    peak = norms.amax(0)
+    counted = entry.gates.valid & (entry.lengths >= _SHORTEST) & (peak > 0)
+    by_lag = aligned(norms / peak, entry.lengths - 1 - entry.order, counted).nanmedian(1).values
+    return measured(
+        "share of gradient left",
+        by_lag,
+        along="lag (steps before the last)",
+        limit=VANISHES.threshold,
+        logarithmic=True,
+    )
+
+
+def _norm_by_step(entry: Entry) -> Measured | None:
+    norms = torch.cat(_gradients(entry), dim=-1).square().sum((1, 2)).sqrt()
+    return measured("norm of the gradient", norms, along="step", logarithmic=True)
 
 
 def _growth(entry: Entry) -> tuple[float, int]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glasslstm.insight.case import Case, Entry
 from glasslstm.insight.findings import Code, Severity
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.registry import Hit, rule
 
 UNSCALED = Code(
@@ -18,8 +19,9 @@ UNSCALED = Code(
     threshold=0.2,
     meaning="The input drives the gates to their ends, whatever the hidden state says: they hardly depend on the past, "
     "and pass no gradient.",
-    change="Standardise the input before the model, with the figures of the training data: x[..., {channels}] = "
-    "(x[..., {channels}] - torch.tensor({means})) / torch.tensor({stds}).",
+    change="Standardise the input before the model, with the figures of the training data: "
+    "`mean, std = torch.tensor({means}), torch.tensor({stds})` "
+    "`x[..., {channels}] = (x[..., {channels}] - mean) / std`",
 )
 
 _FLAT = 6.0  # beyond it the logistic function has a slope below 0.0025
@@ -34,7 +36,8 @@ def inputs_not_scaled(case: Case) -> Iterator[Hit]:
         if not out_of_scale(entry):
             continue
         share, x = _saturated(entry), _steps(entry)
-        channels = _large(x).nonzero().flatten()
+        large = _size(x) > _LARGE
+        channels = large.nonzero().flatten()
         std, mean = torch.std_mean(x[:, channels], dim=0, correction=0)
         evidence = (
             f"W_ih x + b_ih, beyond {_FLAT:g} and three times W_hh h, saturates {share:.0%} of the gates' values by "
@@ -43,12 +46,16 @@ def inputs_not_scaled(case: Case) -> Iterator[Hit]:
         severity: Severity = "error" if share > 1 / 2 else "warning"
         std = torch.where(std > 0, std, 1.0)
         words = {"channels": channels.tolist(), "means": _figures(mean), "stds": _figures(std)}
-        yield Hit(entry.place(), share, evidence, severity, words)
+        sizes = measured(
+            "root mean square", _size(x), along="channel", beyond=large, limit=_LARGE, logarithmic=True
+        )
+        yield Hit(entry.place(), share, evidence, severity, words, sizes)
 
 
 def out_of_scale(entry: Entry) -> bool:
     """Tell whether the input of a first layer saturates its gates, and has channels that are out of scale."""
-    return entry.layer == 0 and bool(_large(_steps(entry)).any()) and _saturated(entry) > UNSCALED.threshold
+    large = entry.layer == 0 and bool((_size(_steps(entry)) > _LARGE).any())
+    return large and _saturated(entry) > UNSCALED.threshold
 
 
 def _steps(entry: Entry) -> Tensor:
@@ -56,8 +63,9 @@ def _steps(entry: Entry) -> Tensor:
     return entry.x[entry.gates.valid].double()
 
 
-def _large(x: Tensor) -> Tensor:
-    return x.square().mean(0).sqrt() > _LARGE
+def _size(x: Tensor) -> Tensor:
+    """Return the root mean square of each channel, (I,)."""
+    return x.square().mean(0).sqrt()
 
 
 def _saturated(entry: Entry) -> float:

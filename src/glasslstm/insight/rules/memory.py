@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from glasslstm.insight.case import Case, Entry, entries_of, longest
-from glasslstm.insight.findings import Code, Place
+from glasslstm.insight.findings import Code, Measured, Place
 from glasslstm.insight.intervene import Edit, edited_input
 from glasslstm.insight.memory import retention_by_lag
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.gates import cut_off
 from glasslstm.insight.rules.measures import readable, untrained
 from glasslstm.insight.rules.registry import Hit, Skip, rule
@@ -25,8 +26,8 @@ TOO_SHORT = Code(
     threshold=1e-3,
     meaning="The model has learnt nothing, and what it reads far from the end it could not have learnt: that is gone "
     "when the answer is due.",
-    change="Spread the memory of the units over the whole sequence: gl.init.chrono_(lstm, max_steps={steps}) before "
-    "training.",
+    change="Spread the memory of the units over the whole sequence, before training: "
+    "`gl.init.chrono_({lstm}, max_steps={steps})`",
 )
 
 _LEFT = 0.01  # of the memory: as good as forgotten
@@ -47,12 +48,14 @@ def memory_too_short(case: Case) -> Iterator[Hit]:
             continue
         changed = _change_without_the_past(case, entries)
         if changed < TOO_SHORT.threshold:
+            longest_lived = max(entries, key=memory_reach)
             evidence = (
                 f"the loss of {case.value:.4g} is that of a guess, {case.guess:.4g}; the half of the {steps} steps "
                 f"furthest from the end changes the last hidden state by {changed:.1g} of its spread; in the longest-"
-                f"lived tenth of the units {_left(max(map(memory_reach, entries)), steps)}"
+                f"lived tenth of the units {_left(memory_reach(longest_lived), steps)}"
             )
-            yield Hit(Place(name), changed, evidence, words={"steps": steps})
+            words = {"steps": steps}
+            yield Hit(Place(name), changed, evidence, words=words, measured=_left_by_lag(longest_lived))
 
 
 def _left(reach: int, steps: int) -> str:
@@ -66,10 +69,22 @@ def memory_reach(entry: Entry) -> int:
 
     Of the lags of :func:`~glasslstm.insight.memory.retention_by_lag`; where more is left, the longest sequence.
     """
-    lags, kept = retention_by_lag(entry.gates)
-    longest_lived = kept.topk(max(kept.size(1) // 10, 1), dim=1).values.mean(1)
-    forgotten = lags[longest_lived < _LEFT]
+    lags, kept = _longest_lived(entry)
+    forgotten = lags[kept < _LEFT]
     return int(forgotten[0]) if len(forgotten) else int(entry.lengths.max())
+
+
+def _longest_lived(entry: Entry) -> tuple[Tensor, Tensor]:
+    """Return lags, and what share of the memory is left in the longest-lived tenth of the units, (K,) each."""
+    lags, kept = retention_by_lag(entry.gates)
+    return lags, kept.topk(max(kept.size(1) // 10, 1), dim=1).values.mean(1)
+
+
+def _left_by_lag(entry: Entry) -> Measured | None:
+    lags, kept = _longest_lived(entry)
+    return measured(
+        "share of memory left", kept, along="lag (steps)", at=lags.tolist(), limit=_LEFT, logarithmic=True
+    )
 
 
 def _change_without_the_past(case: Case, entries: list[Entry]) -> float:

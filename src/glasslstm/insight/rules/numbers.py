@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from glasslstm.insight.case import Case, Entry, entries_of
-from glasslstm.insight.findings import Code, Place
+from glasslstm.insight.findings import Code, Measured, Place
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.gradients import overflows
 from glasslstm.insight.rules.registry import Hit, rule
 from glasslstm.nn.trace import GRADIENTS, QUANTITIES
@@ -25,12 +26,12 @@ NOT_FINITE = Code(
 
 _CHANGES = {
     "weights": "Go back to the weights of before, and clip the gradient: "
-    "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, error_if_nonfinite=True).",
-    "input": "Check what the LSTM reads, torch.isfinite(x).all(), and fill the gaps: x = torch.nan_to_num(x).",
-    "initial": "Start each sequence from zero states, lstm(x) and not lstm(x, states), or check the states before.",
-    "inside": "Compute in float32: model.float(), and leave out torch.autocast.",
-    "gradient": "Find the operation behind the LSTM that makes it: with torch.autograd.set_detect_anomaly(True): "
-    "loss(model(x), y).backward().",
+    "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, error_if_nonfinite=True)`",
+    "input": "Find out where the gaps in the input come from, and fill them: `x = torch.nan_to_num(x)`",
+    "initial": "Start each sequence from zero states, or check the states before: `output, states = {lstm}(x)`",
+    "inside": "Compute in float32, and leave out torch.autocast: `model.float()`",
+    "gradient": "Find the operation behind the LSTM that makes it: "
+    "`with torch.autograd.set_detect_anomaly(True): loss(model(x), y).backward()`",
 }
 
 
@@ -69,25 +70,25 @@ def _in_weights(entry: Entry) -> _Found | None:
         for name, weight in entry.weights.map(Tensor.detach)._asdict().items()
         if weight is not None
     }
-    counts = {name: int(found.sum()) for name, found in bad.items() if found.any()}
-    if not counts:
+    counts = {name: int(found.sum()) for name, found in bad.items()}
+    if not any(counts.values()):
         return None
-    evidence = "in the weights: " + ", ".join(f"{n} values of {name}" for name, n in counts.items())
-    return _found("weights", entry.place(), sum(counts.values()), evidence)
+    evidence = "in the weights: " + ", ".join(f"{n} values of {name}" for name, n in counts.items() if n)
+    return _found("weights", entry.place(), sum(counts.values()), evidence, _by_name("weights", counts))
 
 
 def _in_states(entry: Entry) -> _Found | None:
     read = (entry.lengths > 0).unsqueeze(-1)
-    bad = _bad(entry.gates.initial_hidden).any(-1, keepdim=True) | _bad(entry.gates.initial_cell).any(
-        -1, keepdim=True
-    )
-    sequences = (bad & read).flatten().nonzero().flatten().tolist()
+    states = {"h_0": entry.gates.initial_hidden, "c_0": entry.gates.initial_cell}
+    bad = {name: _bad(state) & read for name, state in states.items()}
+    sequences = (bad["h_0"].any(-1) | bad["c_0"].any(-1)).nonzero().flatten().tolist()
     if not sequences:
         return None
     evidence = (
         f"in the initial states of {len(sequences)} sequences, the first of them sequence {sequences[0]}"
     )
-    return _found("initial", entry.place(), len(sequences), evidence)
+    counts = {name: int(found.sum()) for name, found in bad.items()}
+    return _found("initial", entry.place(), len(sequences), evidence, _by_name("state", counts))
 
 
 def _in_steps(entry: Entry) -> _Found | None:
@@ -101,8 +102,9 @@ def _in_steps(entry: Entry) -> _Found | None:
     t, b = _earliest(where, entry.order)
     name = next(name for name, found in bad.items() if found[t, b].any())
     origin = "input" if name == "input" else "inside"
-    count = sum(int(found.sum()) for found in bad.values())
-    return _found(origin, *_described(entry, name, quantities[name][t, b], t, b, count))
+    by_step = _count_by_step(bad)
+    described = _described(entry, name, quantities[name][t, b], t, b, int(by_step.sum()))
+    return _found(origin, *described, _by_step(by_step, t))
 
 
 def _in_gradient(entry: Entry) -> Hit | None:
@@ -116,9 +118,10 @@ def _in_gradient(entry: Entry) -> Hit | None:
         return None
     t, b = _earliest(where, -entry.order)
     name = next(name for name, found in bad.items() if found[t, b].any())
-    count = sum(int(found.sum()) for found in bad.values())
-    place, value, evidence = _described(entry, name, values[name][t, b], t, b, count)
-    return _found("gradient", place, value, f"{evidence}; every gate and state is finite").hit
+    by_step = _count_by_step(bad)
+    place, value, evidence = _described(entry, name, values[name][t, b], t, b, int(by_step.sum()))
+    evidence += "; every gate and state is finite"
+    return _found("gradient", place, value, evidence, _by_step(by_step, t)).hit
 
 
 def _described(entry: Entry, name: str, values: Tensor, t: int, b: int, count: int) -> tuple[Place, int, str]:
@@ -132,8 +135,22 @@ def _described(entry: Entry, name: str, values: Tensor, t: int, b: int, count: i
     return entry.place(units), count, f"{evidence}, in {int(units.sum())} of {len(units)} units"
 
 
-def _found(origin: str, place: Place, value: float, evidence: str) -> _Found:
-    return _Found(origin, Hit(place, float(value), evidence, words={"change": _CHANGES[origin]}))
+def _found(origin: str, place: Place, value: float, evidence: str, counts: Measured | None) -> _Found:
+    words = {"change": _CHANGES[origin].format(lstm=place.expression)}
+    return _Found(origin, Hit(place, float(value), evidence, words=words, measured=counts))
+
+
+def _by_name(along: str, counts: dict[str, int]) -> Measured | None:
+    beyond = [k for k, count in enumerate(counts.values()) if count]
+    return measured("values not finite", [*counts.values()], along=along, at=[*counts], beyond=beyond)
+
+
+def _count_by_step(bad: dict[str, Tensor]) -> Tensor:
+    return torch.stack([found.sum((1, 2)) for found in bad.values()]).sum(0)
+
+
+def _by_step(counts: Tensor, first: int) -> Measured | None:
+    return measured("values not finite", counts, along="step", beyond=[first])
 
 
 def _bad(values: Tensor) -> Tensor:

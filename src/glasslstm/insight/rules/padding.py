@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glasslstm.insight.case import Case
 from glasslstm.insight.findings import Code, Place, Severity
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.layout import Layout, answer, layouts, spread
 from glasslstm.insight.rules.registry import Hit, Skip, rule
 
@@ -49,7 +50,16 @@ def padding_matters(case: Case) -> Iterator[Hit]:
             f"tried{known}"
         )
         severity: Severity = "error" if layout.lengths is not None and value > CLEAR else "warning"
-        yield Hit(Place(layout.module), value, evidence, severity, words={"change": _change(layout)})
+        tried = measured(
+            "change of output (SD)",
+            found,
+            along="sequence",
+            at=[f"{row} ({int(lengths[row])} steps)" for row in rows],
+            beyond=[k for k, difference in enumerate(found) if difference > PADDING.threshold],
+            limit=PADDING.threshold,
+            logarithmic=True,
+        )
+        yield Hit(Place(layout.module), value, evidence, severity, {"change": _change(layout)}, tried)
 
 
 def _change(layout: Layout) -> str:
@@ -58,11 +68,12 @@ def _change(layout: Layout) -> str:
             "The LSTM has the lengths; what reads its output has not: leave the padding out of the mean, the maximum "
             "or the attention, as with scores.masked_fill(padding, -torch.inf), or read the final states h_n."
         )
+    lstm = Place(layout.module).expression
     return (
-        "Give the LSTM the lengths and read its final states, which then end where the sequences end: _, (h_n, c_n) = "
-        "lstm(x, lengths=lengths) with glasslstm.LSTM, or torch.nn.utils.rnn.pack_padded_sequence(x, lengths, "
-        f"batch_first={layout.batch_first}, enforce_sorted=False); output[:, -1] and a plain mean over the steps still "
-        "read the padding."
+        "Give the LSTM the lengths (glasslstm.LSTM takes them as lengths=) and read its final states, which then end "
+        "where the sequences end; output[:, -1] and a plain mean over the steps still read the padding: "
+        "`packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), "
+        f"batch_first={layout.batch_first}, enforce_sorted=False)` `_, (h_n, c_n) = {lstm}(packed)`"
     )
 
 

@@ -24,7 +24,7 @@ class Hit:
     severity: Severity | None = None
     """Where it differs from the code's."""
     words: dict[str, Any] = field(default_factory=dict)
-    """What fills the braces of the code's change."""
+    """What fills the braces of the code's change, beside `lstm`, which is the expression of the place."""
     measured: Measured | None = None
     """The figures behind it, for a small figure."""
 
@@ -54,7 +54,7 @@ class Rule(NamedTuple):
                 threshold=self.code.threshold,
                 evidence=hit.evidence,
                 meaning=self.code.meaning,
-                change=self.code.change.format(**hit.words),
+                change=self.code.change.format(lstm=hit.place.expression, **hit.words),
                 page=self.code.page,
                 measured=hit.measured,
             )

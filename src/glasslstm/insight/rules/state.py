@@ -11,6 +11,7 @@ from torch import nn
 from glasslstm.errors import ArgumentError
 from glasslstm.insight.case import Case
 from glasslstm.insight.findings import Code, Place, Severity
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.registry import Hit, Skip, rule
 from glasslstm.insight.running import first_tensor, rewound, run, seed
 from glasslstm.insight.taps import CELLS
@@ -24,8 +25,8 @@ CARRIED = Code(
     threshold=1e-3,
     meaning="What the model says about a sequence depends on what it was called with before; right only where each "
     "batch goes on with the sequences of the one before.",
-    change="Start every batch and every sequence from zeros: {how}; keep no state on the model from one call to the "
-    "next.",
+    change="Start every batch and every sequence from zeros, and keep no state on the model from one call to the next: "
+    "`{how}`",
 )
 
 
@@ -40,12 +41,22 @@ def state_carried_over(case: Case) -> Iterator[Hit]:
     for name in first:
         if name not in second or first.dropped[name] or second.dropped[name]:
             continue
-        value, continued = _moved(first.calls(name), second.calls(name)[0])
+        moved, continued = _moved(first.calls(name), second.calls(name)[0])
+        value = max(0.0, *moved.values())  # a NaN is never the larger one
         if value > CARRIED.threshold:
             where = ": where the first ended" if continued else ""
             evidence = f"run twice on one batch, the second starts from states that differ by up to {value:.2g}{where}"
             severity: Severity = "note" if _can_reset(case.model, name) else "warning"
-            yield Hit(Place(name), value, evidence, severity, words={"how": _how(case, name)})
+            states = measured(
+                "change of the first state",
+                [*moved.values()],
+                along="state",
+                at=[*moved],
+                beyond=[k for k, change in enumerate(moved.values()) if change > CARRIED.threshold],
+                limit=CARRIED.threshold,
+                logarithmic=True,
+            )
+            yield Hit(Place(name), value, evidence, severity, {"how": _how(case, name)}, states)
 
 
 def _within_the_batch(case: Case) -> Iterator[Hit]:
@@ -56,25 +67,30 @@ def _within_the_batch(case: Case) -> Iterator[Hit]:
             continue
         steps = pairwise(calls)
         if all(_one_goes_on(before[key], after[key]) for before, after in steps for key in before):
-            value = max(float(calls[1][key].initial_cell.abs().max()) for key in calls[1])
+            starts = [max(float(call[key].initial_cell.abs().max()) for key in call) for call in calls]
             evidence = (
                 f"the {len(calls)} sequences of the batch are read one after the other, each from the states in which "
-                f"the one before it ended, up to {value:.2g}"
+                f"the one before it ended, up to {starts[1]:.2g}"
             )
-            yield Hit(Place(name), value, evidence, words={"how": _how(case, name)})
+            words = {"how": _how(case, name)}
+            sequences = measured(
+                "largest |c| at start", starts, along="sequence", beyond=range(1, len(starts))
+            )
+            yield Hit(Place(name), starts[1], evidence, words=words, measured=sequences)
 
 
 def _how(case: Case, name: str) -> str:
     if isinstance(case.watcher.modules[name], CELLS):
-        return "h = c = torch.zeros(batch, hidden_size) before the loop over the steps"
-    return f"call {name or 'lstm'}(x) without initial states"
+        return "h = c = torch.zeros(batch, hidden_size)  # before the loop over the steps"
+    return f"output, states = {Place(name).expression}(x)  # without initial states"
 
 
 def _one_goes_on(before: GateTrace, after: GateTrace) -> bool:
     """Tell whether one sequence starts where another one ended, and not from zeros."""
     end, start = _final(before).initial_cell, after.initial_cell
     alone = start.numel() == start.size(-1) == end.numel()
-    return alone and bool(start.any()) and torch.equal(end, start)
+    rounding = 8 * torch.finfo(start.dtype).eps  # the states of a torch.nn.LSTM are computed once more
+    return alone and bool(start.any()) and torch.allclose(end, start, rounding, rounding)
 
 
 def _twice(case: Case) -> tuple[Watcher, Watcher]:
@@ -91,15 +107,17 @@ def _twice(case: Case) -> tuple[Watcher, Watcher]:
     return found[0], found[1]
 
 
-def _moved(before: tuple[Trace, ...], after: Trace) -> tuple[float, bool]:
-    """Return the largest change of an initial state, and whether all that changed are where the run before ended."""
-    moved, continued = 0.0, True
+def _moved(before: tuple[Trace, ...], after: Trace) -> tuple[dict[str, float], bool]:
+    """Return the largest change of each initial state, and whether all that changed are where the run before ended."""
+    moved: dict[str, float] = {}
+    continued = True
     for key in after:
+        layer, direction = key
         final = _final(before[-1][key])
-        for name in ("initial_hidden", "initial_cell"):
+        for symbol, name in (("h_0", "initial_hidden"), ("c_0", "initial_cell")):
             old, new, end = (getattr(gates, name) for gates in (before[0][key], after[key], final))
             change = float((new - old).abs().max()) if new.numel() else 0.0
-            moved = max(moved, change)
+            moved[f"{symbol}, layer {layer}{', reverse' if direction else ''}"] = change
             continued &= change == 0 or torch.allclose(new, end)
     return moved, continued
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glasslstm.insight.case import Case, Entry
 from glasslstm.insight.findings import Code
+from glasslstm.insight.rules.evidence import measured
 from glasslstm.insight.rules.gates import shut
 from glasslstm.insight.rules.measures import readable, severity_of, share_of
 from glasslstm.insight.rules.registry import Hit, rule
@@ -20,7 +21,7 @@ DEAD = Code(
     threshold=1e-3,
     meaning="The hidden state of these units is the same at every step of every sequence: whoever reads them learns "
     "nothing.",
-    change="Draw the weights anew: lstm.reset_parameters(), and train without a penalty that drives them to zero.",
+    change="Train without a penalty that drives weights to zero, and draw them anew: `{lstm}.reset_parameters()`",
 )
 
 DUPLICATES = Code(
@@ -30,7 +31,7 @@ DUPLICATES = Code(
     threshold=0.9999,
     meaning="These units have the same hidden state, up to the sign, at every step: together they are worth one. Units "
     "that start with the same weights get the same gradient, and stay the same.",
-    change="Draw the weights at random, no two units alike: lstm.reset_parameters().",
+    change="Draw the weights at random, no two units alike: `{lstm}.reset_parameters()`",
 )
 
 _FEWEST, _MOST = 20, 4096  # steps to compare by
@@ -50,7 +51,10 @@ def dead_units(case: Case) -> Iterator[Hit]:
             evidence = (
                 f"h varies by no more than {value:.2g} over all steps and sequences in {share_of(dead)}"
             )
-            yield Hit(entry.place(dead), value, evidence, severity_of(dead))
+            units = measured(
+                "range of hidden state", span, beyond=dead, limit=DEAD.threshold, logarithmic=True
+            )
+            yield Hit(entry.place(dead), value, evidence, severity_of(dead), measured=units)
 
 
 @rule(DUPLICATES)
@@ -61,22 +65,22 @@ def duplicate_units(case: Case) -> Iterator[Hit]:
         if len(hidden) < _FEWEST:
             continue
         alive = hidden.amax(0) - hidden.amin(0) >= DEAD.threshold
-        same = agreement(hidden).abs() > DUPLICATES.threshold
-        same &= alive & alive.unsqueeze(1) & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
-        again = same.tril().any(1)  # has a twin among the units before it
-        if again.any():
-            yield _hit(entry, hidden, same, again)
+        alike = torch.where(alive & alive.unsqueeze(1), agreement(hidden).abs(), 0.0).fill_diagonal_(0)
+        if (alike > DUPLICATES.threshold).any():
+            yield _hit(entry, alike)
 
 
-def _hit(entry: Entry, hidden: Tensor, same: Tensor, again: Tensor) -> Hit:
-    alike = torch.where(same, agreement(hidden).abs(), 0.0)
+def _hit(entry: Entry, alike: Tensor) -> Hit:
+    same = alike > DUPLICATES.threshold
+    again = same.tril().any(1)  # has a twin among the units before it
     a, b = divmod(int(alike.argmax()), len(alike))
     value = float(alike[same].min())
     evidence = (
         f"{share_of(again)} carry what one before them carries; units {a} and {b}, say, agree to "
         f"{float(alike[a, b]):.6f} (concordance: 1 is the same)"
     )
-    return Hit(entry.place(same.any(1)), value, evidence, severity_of(again))
+    units = measured("highest concordance", alike.amax(1), beyond=same.any(1), limit=DUPLICATES.threshold)
+    return Hit(entry.place(same.any(1)), value, evidence, severity_of(again), measured=units)
 
 
 def unprojected(entry: Entry) -> Tensor:

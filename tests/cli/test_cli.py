@@ -23,7 +23,7 @@ from glasslstm.data import read_series
 from glasslstm.estimators.classifier import LSTMClassifier
 from glasslstm.ops import cpu
 
-COMMANDS = ("demo", "train", "predict", "evaluate", "info", "diagnose", "doctor", "bench")
+COMMANDS = ("demo", "train", "predict", "evaluate", "diagnose", "report", "info", "doctor", "bench")
 COLUMNS = ("--target", "label", "--id", "series", "--time", "t")
 SMALL = ("--max-epochs", "2", "--hidden-size", "4", "--no-refit", "--seed", "0", "--quiet")
 LABELS = ("[red]up[/red]", "do\x1bwn")
@@ -124,6 +124,20 @@ def test_train_gives_the_model_that_the_library_gives(place) -> None:
     same.fit(series.X, series.y)
     loaded = modelfile.load(place / "model")
     np.testing.assert_array_equal(loaded.predict_proba(series.X), same.predict_proba(series.X))
+
+
+def test_train_keeps_a_record_where_it_is_asked_for(place, tmp_path) -> None:
+    train = ("train", place / "data.csv", *COLUMNS, *SMALL)
+    assert run(*train, "--out", tmp_path / "m", "--record").exit_code == 0
+    recorded, plain = modelfile.load(tmp_path / "m"), modelfile.load(place / "model")
+    assert recorded.record_["epoch"].tolist() == [0, 0, 1, 1, 2, 2]  # of both directions
+    assert not hasattr(plain, "record_")
+    series = read_series(place / "data.csv", id="series", time="t", target="label")
+    np.testing.assert_array_equal(recorded.predict_proba(series.X), plain.predict_proba(series.X))
+    about = run("info", tmp_path / "m").stdout
+    assert re.search(r"^record +training, epoch, module, layer, direction, ", about, re.MULTILINE)
+    assert "record" not in run("info", place / "model").stdout
+    assert json.loads(run("info", tmp_path / "m", "--json").stdout)["record"]["training"] == ["search"]
 
 
 def test_progress_goes_to_standard_error_and_quiet_is_quiet(place, tmp_path) -> None:
@@ -269,7 +283,7 @@ def test_doctor_says_what_runs_here() -> None:
     found = json.loads(run("doctor", "--json").stdout)
     assert found["versions"]["torch"]
     assert found["machine"]["cores"] >= 1
-    assert found["extras"]["report"].keys() == {"plotly"}
+    assert found["extras"]["report"].keys() == {"plotly", "scikit-learn", "scipy"}
     rows = {(row["device"], row["work"]): row for row in found["kernels"]}
     assert rows["cpu", "with all gates"]["kernel"] == ("plain" if cpu.NATIVE is None else "native")
     assert rows["cpu", "torch.func transforms"]["kernel"] == "equations"

@@ -1,0 +1,316 @@
+"""Everything that is computed for a page about one model, each part once and only when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glasslstm.errors import ArgumentError, GlassLSTMError
+from glasslstm.insight.answers import Answers, answers_of, default_loss
+from glasslstm.insight.case import Case, Entry, Loss, entries_of, longest
+from glasslstm.insight.diagnose import examine
+from glasslstm.insight.explain import Explanation, explain
+from glasslstm.insight.findings import Diagnosis
+from glasslstm.insight.reach import MemorySummary, score_by_lag
+from glasslstm.insight.running import first_tensor, run, undisturbed
+from glasslstm.insight.subject import Rows, Subject
+from glasslstm.insight.watch import watch
+from glasslstm.nn.trace import Trace
+
+__all__ = ["Look"]
+
+_DIAGNOSED = 64
+_EXPLAINED = 32
+_SHOWN = 12
+_WORST = 4
+
+
+class Look:
+    """A look at one model.
+
+    Attributes
+    ----------
+    subject
+        What is looked at.
+    loss
+        The loss, given or chosen by what the targets are; ``None`` where there is none.
+    train
+        The data that the model was trained on, ``None`` where they were not given.
+    groups
+        By name the group of each sequence, (N,).
+    like
+        The look whose sequences are shown; ``None``: this one chooses.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        train: Subject | None = None,
+        groups: Mapping[str, Any] | None = None,
+        like: Look | None = None,
+    ) -> None:
+        self.subject, self.train, self.groups, self.like = subject, train, dict(groups or {}), like
+        self.loss = _loss(subject)
+
+    @cached_property
+    def looked_at(self) -> Rows:
+        """The sequences that the diagnosis is made on."""
+        return self.subject.rows(_DIAGNOSED)
+
+    @cached_property
+    def _case(self) -> tuple[list[Entry], Diagnosis]:
+        model = self.subject.model
+        inputs, targets = self.subject.take(self.looked_at)
+        training = {module: module.training for module in model.modules()}
+        with undisturbed(model):
+            case = Case(model, inputs, targets if self.loss else None, self.loss, training)
+            return case.sound, examine(case)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What every layer did with the sequences that the diagnosis is made on, gradients included."""
+        return self._case[0]
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """The findings."""
+        return self._case[1]
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What the model answered on all sequences, and what was right."""
+        subject = self.subject
+        if subject.targets is None:
+            raise ArgumentError(
+                "no targets were given, and without them nobody knows which answers are right"
+            )
+        return answers_of(
+            subject.outputs,
+            subject.targets,
+            class_names=subject.class_names,
+            lengths=subject.lengths,
+            batch_axis=subject.batch_axis,
+        )
+
+    @cached_property
+    def badness(self) -> NDArray[np.float64]:
+        """How bad the answers are for each sequence, (N,): the mean of -log p of what is right, or of the error."""
+        answers = self.answers
+        if answers.probability is None:
+            each = np.abs(answers.predicted - answers.true)
+        else:
+            right = answers.probability[np.arange(len(answers.true)), answers.true]
+            each = -np.log(np.maximum(right, np.finfo(np.float64).tiny))
+        counts = np.bincount(answers.sequence, minlength=len(self.subject))
+        sums = np.bincount(answers.sequence, each, minlength=len(self.subject))
+        return np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+
+    @cached_property
+    def shown(self) -> Rows:
+        """The sequences that the page has in detail: the worst answered, and others from there to the best."""
+        if self.like:
+            return self.like.shown
+        try:
+            order = np.argsort(-self.badness, kind="stable")
+        except GlassLSTMError:
+            return np.unique(np.linspace(0, len(self.subject) - 1, _SHOWN).round().astype(np.int64))
+        rest = order[_WORST:]
+        spread = np.unique(np.linspace(0, len(rest) - 1, _SHOWN - _WORST).round().astype(np.int64))
+        return np.concatenate([order[:_WORST], rest[spread]]) if len(rest) else order
+
+    @cached_property
+    def explained(self) -> Rows:
+        """The sequences that are explained: those shown, and more."""
+        if not self.subject.divisible:
+            return np.arange(len(self.subject))
+        others = np.setdiff1d(self.subject.rows(_EXPLAINED), self.shown)
+        return np.concatenate([self.shown, others])[:_EXPLAINED]
+
+    @cached_property
+    def _explanation(self) -> Explanation | GlassLSTMError:
+        inputs, _ = self.subject.take(self.explained)
+        try:
+            return explain(self.subject.model, inputs, self._target())
+        except GlassLSTMError as error:
+            return error
+
+    def _target(self) -> _LastAnswer | None:
+        """Return the score that is explained; ``None`` for the logit of the class that each sequence is taken for."""
+        output = first_tensor(self.subject.outputs)
+        several = output is not None and output.dim() == 2 and output.size(1) > 1
+        if output is None or not (output.dim() == 3 or (several and self.score_unit == "output")):
+            return None
+        return _LastAnswer(self.subject.lengths[self.explained])
+
+    @cached_property
+    def score_unit(self) -> str:
+        """What the score that is explained is measured in."""
+        try:
+            return "logit" if "logit" in self.answers.taken_as else "output"
+        except GlassLSTMError:
+            return "output" if self.subject.targets is not None else "logit"
+
+    @property
+    def explanation(self) -> Explanation:
+        """Why the model's answers on the explained sequences are what they are."""
+        if isinstance(self._explanation, GlassLSTMError):
+            raise self._explanation
+        return self._explanation
+
+    @cached_property
+    def summaries(self) -> dict[str, MemorySummary]:
+        """How long each layer remembers, by its place."""
+        if not self.entries:
+            raise ArgumentError("no LSTM of the model has gates with finite numbers")
+        try:
+            found = self.explanation
+            curve = score_by_lag(found.scores["occlusion"], found.valid)
+        except GlassLSTMError:
+            curve = None
+        both = {(entry.module, entry.layer) for entry in self.entries if entry.direction}
+        return {
+            name: MemorySummary(entry.gates, curve, (entry.module, entry.layer) in both)
+            for name, entry in zip(_short_names(self.entries), self.entries, strict=True)
+        }
+
+    @cached_property
+    def shown_traces(self) -> dict[str, Trace]:
+        """What every LSTM did with the sequences shown, by its name."""
+        model = self.subject.model
+        inputs, _ = self.subject.take(self.shown)
+        with undisturbed(model), torch.no_grad(), watch(model, calls=256) as watcher:
+            run(model, inputs)
+        return {name: longest(watcher.calls(name)) for name in watcher}
+
+    @cached_property
+    def shown_entries(self) -> list[Entry]:
+        """What every layer did with the sequences shown, each in its column of the batch."""
+        modules = dict(self.subject.model.named_modules())
+        found = [
+            entry
+            for name, trace in self.shown_traces.items()
+            for entry in entries_of(name, modules[name], trace)
+        ]
+        found = [entry for entry in found if entry.x.size(1) > max(self.columns) and len(entry.x) > 0]
+        if not found:
+            raise ArgumentError("no LSTM of the model reads the sequences as they are, one beside the other")
+        return found
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is known which answers are right."""
+        try:
+            return self.answers is not None
+        except GlassLSTMError:
+            return False
+
+    @property
+    def columns(self) -> list[int]:
+        """Where in a batch of the sequences shown each of them stands."""
+        return [*range(len(self.shown))] if self.subject.divisible else self.shown.tolist()
+
+    @property
+    def series(self) -> list[NDArray[Any]]:
+        """What was given to the model in the sequences shown."""
+        return [self.subject.series[row] for row in self.shown]
+
+    @cached_property
+    def padded(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """What the traces of the sequences shown were read from, (T, B, F), and where there is a step, (T, B)."""
+        series = self.series if self.subject.divisible else list(self.subject.series)
+        return _padded(series, len(self.shown_entries[0].x))
+
+    def position(self, k: int) -> int:
+        """Return where the k-th sequence shown stands among those explained."""
+        return int(np.flatnonzero(self.explained == self.shown[k])[0])
+
+    @cached_property
+    def explained_inputs(self) -> NDArray[Any] | None:
+        """The sequences explained, as they came, (T, B, F); ``None`` where the LSTM explained reads something else."""
+        valid = self.explanation.valid
+        x, mask = _padded([self.subject.series[row] for row in self.explained], len(valid))
+        return x if np.array_equal(mask, valid.cpu().numpy()) else None
+
+    @property
+    def channel_names(self) -> list[str]:
+        """The names of all channels of the input."""
+        names = self.subject.channel_names
+        return [*map(str, range(self.subject.series[0].shape[1]) if names is None else names)]
+
+    def label(self, row: int) -> str:
+        """Return the name of a sequence, with what is true of it and what the model says."""
+        names = self.subject.sequence_names
+        name = f"{row}" if names is None else str(names[row])
+        try:
+            answers = self.answers
+        except GlassLSTMError:
+            return name
+        own = np.flatnonzero(answers.sequence == row)
+        if len(own) != 1:
+            return name
+        true, said = answers.true[own[0]], answers.predicted[own[0]]
+        if answers.probability is None:
+            return f"{name}: true {true:.4g}, predicted {said:.4g}"
+        sure = answers.probability[own[0], said]
+        return f"{name}: true {answers.names[true]}, predicted {answers.names[said]} ({sure:.0%})"
+
+
+def _short_names(entries: list[Entry]) -> list[str]:
+    """Return what tells the entries apart: of module, layer and direction those that are not all the same."""
+    several = [
+        len({getattr(entry, part) for entry in entries}) > 1 for part in ("module", "layer", "direction")
+    ]
+    found = []
+    for entry in entries:
+        parts = (
+            entry.module or "the model",
+            f"layer {entry.layer}",
+            ("forward", "reverse")[entry.direction],
+        )
+        shown = [part for part, wanted in zip(parts, several, strict=True) if wanted]
+        found.append(", ".join(shown) or parts[0])
+    return found
+
+
+def _padded(series: list[NDArray[Any]], steps: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    lengths = np.array([len(one) for one in series])
+    batch = np.zeros((max(steps, lengths.max()), len(series), series[0].shape[1]))
+    for b, one in enumerate(series):
+        batch[: len(one), b] = one
+    return batch, np.arange(len(batch))[:, None] < lengths
+
+
+def _loss(subject: Subject) -> Loss | None:
+    if subject.targets is None or subject.loss is not None:
+        return subject.loss
+    return default_loss(
+        subject.outputs, subject.targets, lengths=subject.lengths, batch_axis=subject.batch_axis
+    )
+
+
+class _LastAnswer:
+    """The score of a model that answers several times: what it says last, of classes its own first choice then."""
+
+    def __init__(self, lengths: Rows) -> None:
+        self._lengths = torch.from_numpy(lengths)
+        self._chosen: Tensor | None = None
+
+    def __call__(self, output: Any) -> Tensor:
+        scores = first_tensor(output)
+        B = len(self._lengths)
+        if scores is None or scores.dim() not in (2, 3) or B not in scores.shape[:2]:
+            raise ArgumentError("the model does not answer with one tensor, a row for each sequence")
+        by_sequence = scores if len(scores) == B else scores.transpose(0, 1)
+        last = (self._lengths - 1).clamp(max=by_sequence.size(1) - 1)
+        answer = by_sequence[torch.arange(B), last]
+        if answer.dim() == 1:
+            return answer
+        if self._chosen is None:
+            self._chosen = answer.detach().argmax(1, keepdim=True)
+        return answer.gather(1, self._chosen).squeeze(1)

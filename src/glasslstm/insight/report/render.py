@@ -1,0 +1,94 @@
+"""The page as a whole: which question stands where, and one model or two side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from glasslstm.insight.report.explore import explored, extent_of, quantities
+from glasslstm.insight.report.look import Look
+from glasslstm.insight.report.page import SIZE_OF_PLOTLY, block, code, page, text
+from glasslstm.insight.report.sections.failures import failures, scored
+from glasslstm.insight.report.sections.findings import findings, verdict
+from glasslstm.insight.report.sections.gates import gates, reading
+from glasslstm.insight.report.sections.memory import memory
+from glasslstm.insight.report.sections.training import training
+from glasslstm.insight.report.sections.why import why
+from glasslstm.insight.report.sections.worth import worth
+
+__all__ = ["LIMIT", "rendered"]
+
+LIMIT = 8_000_000
+"""Bytes of a page, at most."""
+
+_ROOM = 1_500_000  # for all but plotly and what the explorers have
+_SIDE_BY_SIDE = 2
+
+
+def rendered(looks: Sequence[Look], title: str | None = None) -> str:
+    """Return the page about one model, or about several of which two are shown side by side."""
+    shown = looks[:_SIDE_BY_SIDE]
+    names = " and ".join(look.subject.name for look in shown)
+    extent = extent_of(shown, LIMIT - SIZE_OF_PLOTLY - _ROOM)
+    sections = {
+        "findings": ("Is anything wrong, and what should I change?", _each(shown, findings)),
+        "memory": ("Does it remember long enough?", _each(shown, memory)),
+        "gates": (
+            "What do the gates do?",
+            reading() + _each(shown, lambda look: gates(look, looks.index(look), extent)),
+        ),
+        "why": ("Why this prediction?", _each(shown, lambda look: why(look, looks.index(look), extent))),
+        "failures": ("Where does it fail?", _each(shown, failures)),
+        "worth": ("Is the LSTM worth it?", worth(looks)),
+        "training": ("How did training go?", _each(shown, training)),
+    }
+    data = quantities() | {"models": [explored(look, extent) for look in shown]}
+    return page(title or f"What {names} does, and how well", _lead(looks), sections, data)
+
+
+def _each(looks: Sequence[Look], build: Callable[[Look], str]) -> str:
+    """Return what is to be said of each model, side by side where there are two."""
+    if len(looks) == 1:
+        return block(partial(build, looks[0]))
+    cells = [f"<div><h3>{text(look.subject.name)}</h3>{block(partial(build, look))}</div>" for look in looks]
+    return f'<div class="models">{"".join(cells)}</div>'
+
+
+def _lead(looks: Sequence[Look]) -> str:
+    """Return what is to be read first: how bad it is, what to do, and the scores."""
+    return "".join(_verdict(look, several=len(looks) > 1) for look in looks[:_SIDE_BY_SIDE]) + _cards(looks)
+
+
+def _verdict(look: Look, *, several: bool) -> str:
+    found = look.diagnosis
+    name = f"<strong>{text(look.subject.name)}.</strong> " if several else ""
+    lead = f'<p class="lead">{name}{text(verdict(found))}</p>'
+    if not found:
+        return lead
+    return f"{lead}<p>Do this first: {text(found[0].advice)}</p>{code(found[0].snippet)}"
+
+
+def _cards(looks: Sequence[Look]) -> str:
+    facts: dict[str, str] = {}
+    for look in looks:
+        if look.judged:
+            score = look.answers.score
+            words = scored(score)
+            name = f"{score.name}, {look.subject.name}" if len(looks) > 1 else score.name
+            facts[name] = words.removeprefix(score.name).strip()
+    lengths = looks[0].subject.lengths
+    facts["sequences"] = f"{len(lengths):,}"
+    facts["steps"] = f"{lengths.min():,} to {lengths.max():,}" if np.ptp(lengths) else f"{lengths.max():,}"
+    for look in looks[:_SIDE_BY_SIDE]:
+        name = f"parameters, {look.subject.name}" if len(looks) > 1 else "parameters"
+        facts[name] = f"{sum(part.numel() for part in look.subject.model.parameters()):,}"
+    return '<dl class="cards">' + "".join(map(_card, facts.items())) + "</dl>"
+
+
+def _card(fact: tuple[str, str]) -> str:
+    name, value = fact
+    figure, _, rest = value.partition(" (")
+    more = f"<small>{text(rest.removesuffix(')'))}</small>" if rest else ""
+    return f"<div><dt>{text(name)}</dt><dd>{text(figure)}{more}</dd></div>"

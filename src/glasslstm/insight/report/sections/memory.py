@@ -1,0 +1,60 @@
+"""The second question: does it remember long enough."""
+
+from __future__ import annotations
+
+from glasslstm.insight import figures
+from glasslstm.insight.reach import MemorySummary
+from glasslstm.insight.report.look import Look
+from glasslstm.insight.report.page import block, figure, grid, table, text
+
+__all__ = ["memory"]
+
+_CURVES = (
+    "The lag counts steps back from the one that is read last. Memory kept: what is left in the cells of what they "
+    "held so many steps before. Gradient: how much of what trains them arrives that far back. Score: how much the "
+    "answer changes without the input there. Each as a share of its largest."
+)
+_LIVES = (
+    "The steps after which half of what stands in the cell of a unit is left. Units to the left of the line forget "
+    "within a sequence."
+)
+_KINDS = {"retention": "memory kept", "gradient": "gradient", "score": "score"}
+
+
+def memory(look: Look) -> str:
+    """Return how far back each layer reaches, in words, as curves, and as a table."""
+    parts = look.summaries
+    drawn = [
+        block(lambda: figure(figures.memory_curves(parts), _CURVES)),
+        block(lambda: figure(figures.half_lives(parts), _LIVES)),
+    ]
+    return _verdicts(parts) + grid(drawn) + block(lambda: _falls(parts))
+
+
+def _verdicts(parts: dict[str, MemorySummary]) -> str:
+    """Say what is to be said of each layer and direction; once, where it is the same of several."""
+    places: dict[str, list[str]] = {}
+    for place, part in parts.items():
+        places.setdefault(part.verdict(), []).append(place)
+    if len(places) == 1:
+        return f'<p class="lead">{text(next(iter(places)))}</p>'
+    return "".join(
+        f'<p class="lead"><strong>{text("; ".join(own))}:</strong> {text(words[:1].lower() + words[1:])}</p>'
+        for words, own in places.items()
+    )
+
+
+def _falls(parts: dict[str, MemorySummary]) -> str:
+    kinds = [kind for kind in _KINDS if any(kind in part.falls for part in parts.values())]
+    head = [f"{_KINDS[kind]}: {share}" for kind in kinds for share in ("a half", "a hundredth")]
+    rows = [
+        [place, *(_lag(lag, part) for kind in kinds for lag in part.falls.get(kind, (0, 0)))]
+        for place, part in parts.items()
+    ]
+    return table(
+        "From which lag on, in steps, each curve stays below a share of its largest", ["", *head], rows
+    )
+
+
+def _lag(lag: int | None, part: MemorySummary) -> str:
+    return f"more than {part.steps - 1}" if lag is None else str(lag)

@@ -1,0 +1,186 @@
+"""What a report is about: a model, all of its answers, and a way to look at some of its sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glasslstm.errors import ArgumentError, GlassLSTMError
+from glasslstm.insight.case import Loss
+from glasslstm.insight.probe import first_call
+from glasslstm.insight.running import first_tensor, run, undisturbed
+
+__all__ = ["Rows", "Subject", "Take", "subject_of"]
+
+Rows: TypeAlias = NDArray[np.int64]
+Take: TypeAlias = Callable[[Rows], tuple[Any, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model with N sequences, and what is known of both.
+
+    Attributes
+    ----------
+    model
+        Any module with an LSTM in it.
+    series
+        What was given to the model, as it came: N arrays (T_i, F).
+    answer
+        Returns what the model returned for all of them, on the CPU; see :attr:`outputs`.
+    targets
+        What was right, as the loss takes it; ``None`` where that is not known.
+    loss
+        ``loss(outputs, targets)`` -> one number; ``None``: to be chosen by what the targets are.
+    take
+        Returns the inputs and targets of some of the sequences, as the model and the loss take them.
+    divisible
+        Whether `take` can do so; otherwise it returns all of them, whatever it is asked for.
+    batch_axis
+        Along which axis of the outputs the sequences stand; ``None`` where that is not known.
+    name, channel_names, class_names, sequence_names
+        What they are called.
+    history, best_epoch, record
+        Of the training, where they are known: as ``LSTMClassifier.history_``, ``best_epoch_`` and ``record_``.
+    """
+
+    model: nn.Module
+    series: Sequence[NDArray[Any]]
+    answer: Callable[[], Any]
+    take: Take
+    targets: Any = None
+    loss: Loss | None = None
+    divisible: bool = True
+    batch_axis: int | None = None
+    name: str = "model"
+    channel_names: Sequence[str] | None = None
+    class_names: Sequence[Any] | None = None
+    sequence_names: Sequence[Any] | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+    best_epoch: int | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    @cached_property
+    def outputs(self) -> Any:
+        """What the model returned for all sequences."""
+        return self.answer()
+
+    @property
+    def lengths(self) -> Rows:
+        """T_i of each sequence, (N,)."""
+        return np.array([len(one) for one in self.series], np.int64)
+
+    def rows(self, most: int) -> Rows:
+        """Return the positions of at most so many sequences, evenly spread; of all where they cannot be told apart."""
+        count = min(len(self), most) if self.divisible else len(self)
+        return np.unique(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
+
+
+def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None = None) -> Subject:
+    """Return what there is to say of a model, or of an estimator with its X and y.
+
+    Parameters
+    ----------
+    model
+        A module with an LSTM in it, or an estimator of this library.
+    inputs, targets, loss
+        As for :func:`glasslstm.diagnose`; for an estimator X and y.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        As for :func:`glasslstm.diagnose`, and for a loss beside an estimator, which has its own.
+    """
+    describe = getattr(model, "_subject", None)
+    if describe is not None and not isinstance(model, nn.Module):
+        if loss is not None:
+            raise ArgumentError("loss: an estimator has its own; leave it out")
+        found: Subject = describe(inputs, targets)
+        return found
+    _, _, batches, output = first_call(model, inputs)
+    x = torch.cat([batch.x for batch in batches]).detach().float().cpu()
+    lengths = batches[0].lengths if len(batches) == 1 else None
+    sizes = [len(x)] * x.size(1) if lengths is None else lengths.tolist()
+    take, batch_axis = _take(model, inputs, targets, output, x.size(1))
+    return Subject(
+        model=model,
+        series=[x[:size, b].numpy() for b, size in enumerate(sizes)],
+        answer=partial(_on_cpu, output),
+        targets=_on_cpu(targets),
+        loss=loss,
+        take=take or (lambda _: (inputs, targets)),
+        divisible=take is not None,
+        batch_axis=batch_axis,
+    )
+
+
+def _take(
+    model: nn.Module, inputs: Any, targets: Any, output: Any, count: int
+) -> tuple[Take | None, int | None]:
+    """Find along which axis the sequences of the inputs stand, by trying it out on a few."""
+    expected = first_tensor(output)
+    if expected is None or count < 2:
+        return None, None
+    rows = np.unique(np.linspace(0, count - 1, 3).astype(np.int64))
+    with undisturbed(model), torch.no_grad():
+        for axis in (0, 1):
+            try:
+                found = first_tensor(run(model, _cut(inputs, rows, axis, count)))
+            except GlassLSTMError:
+                continue
+            for out in (0, 1):
+                if found is not None and _same(found, _cut(expected, rows, out, count)):
+                    return partial(_some, inputs, targets, axis, out, count), out
+    return None, None
+
+
+def _some(inputs: Any, targets: Any, axis: int, out: int, count: int, rows: Rows) -> tuple[Any, Any]:
+    """Return the inputs and targets of some of the sequences."""
+    return _cut(inputs, rows, axis, count), _cut(targets, rows, _axis_of_targets(targets, out, count), count)
+
+
+def _axis_of_targets(targets: Any, out: int, count: int) -> int:
+    """Return the axis of the targets that counts the sequences: the output's, where both might."""
+    shape = tuple(getattr(targets, "shape", ()))
+    return out if len(shape) > out and shape[out] == count else 0
+
+
+def _cut(value: Any, rows: Rows, axis: int, count: int) -> Any:
+    """Return the rows of every tensor in a value that has as many along the axis as there are sequences."""
+    if isinstance(value, Tensor):
+        axis = axis if value.dim() > axis and value.size(axis) == count else 0
+        if value.dim() > axis and value.size(axis) == count:
+            return value.index_select(axis, torch.from_numpy(rows).to(value.device))
+        return value
+    if isinstance(value, Mapping):
+        return {name: _cut(part, rows, axis, count) for name, part in value.items()}
+    return (
+        type(value)(_cut(part, rows, axis, count) for part in value)
+        if type(value) in (tuple, list)
+        else value
+    )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    tolerance = torch.finfo(one.dtype).eps ** 0.5
+    return one.shape == other.shape and torch.allclose(
+        one, other, rtol=tolerance, atol=tolerance, equal_nan=True
+    )
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {name: _on_cpu(part) for name, part in value.items()}
+    return type(value)(map(_on_cpu, value)) if type(value) in (tuple, list) else value
