@@ -91,7 +91,9 @@ def _capital(words: str) -> str:
 _CONFUSIONS = (
     "A row holds the sequences of one true class, a column what they were taken for: the diagonal is right."
 )
-_CALIBRATION = "On the line, a confidence of 80 % is right in 80 % of the cases. Below it, the model is too sure of itself."
+_CALIBRATION = (
+    "On the line, a confidence of 80 % is right in 80 % of the cases; below it, the model is too sure."
+)
 _SLICES = (
     "Each mark is the score on a part of the sequences, the worst on top, with its 95 % interval; the line is the "
     "score on all. Of many parts some look bad by chance: only those marked as clear would hardly do so."

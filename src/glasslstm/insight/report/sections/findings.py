@@ -16,11 +16,16 @@ _SINCE = {
 }
 
 
+_ORDER = (
+    "The worst comes first. Change one thing, train, and look again: what follows may have been its effect."
+)
+
+
 def findings(look: Look) -> str:
     """Return the findings of one model, the worst first."""
     found = look.diagnosis
     return (
-        paragraph(verdict(found), "lead")
+        paragraph(_ORDER if found else verdict(found), "lead")
         + "".join(map(_finding, found))
         + _looked_for(found, len(look.looked_at))
     )
@@ -49,7 +54,7 @@ def _finding(found: Finding) -> str:
         f'<h3><span class="badge">{found.severity}</span>{text(_capital(found.title))}</h3>'
         f'<p class="quiet">{text(found.place)} · <code>{text(found.code)}</code> · {_SINCE[found.severity]}</p>'
         f'<div class="sides"><div><dl><dt>What to change</dt>{change}'
-        f"<dt>What was measured</dt><dd>{text(_capital(found.evidence))}.</dd>"
+        f"<dt>What was measured</dt><dd>{text(found.evidence)}.</dd>"
         f"<dt>What it means</dt><dd>{text(found.meaning)}</dd></dl></div><div>{evidence}</div></div></article>"
     )
 
