@@ -171,8 +171,8 @@ def input_row(
     alone = len(names) == 1
     scaled = one if alone else (one - mean) / np.where(spread > 0, spread, 1.0)
     curves = [
-        _curve(k, steps + first, names[channel], scaled[:, channel], one[:, channel])
-        for k, channel in enumerate(drawn)
+        _curve(int(channel), steps + first, names[channel], scaled[:, channel], one[:, channel])
+        for channel in drawn
     ]
     heading = (
         "Input, standardised" if len(drawn) == len(names) else f"Input: {len(drawn)} of {len(names)} channels"

@@ -150,7 +150,7 @@ def figure(drawn: go.Figure, caption: str = "", *, chosen: bool = False) -> str:
     )
 
 
-_TITLE, _SUBTITLE, _ABOVE = 32, 18, 12  # pixels: what a heading took of a figure, and the margin that is left
+_TITLE, _SUBTITLE, _ABOVE = 32, 18, 6  # pixels: what a heading took of a figure, and the margin that is left
 
 
 def _headings(title: Any) -> tuple[str, str]:

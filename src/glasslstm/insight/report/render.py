@@ -45,7 +45,8 @@ def rendered(looks: Sequence[Look], title: str | None = None) -> str:
         "training": ("How did training go?", _each(shown, training)),
     }
     data = quantities() | {"models": [explored(look, extent) for look in shown]}
-    return page(title or f"What {names} does, and how well", _lead(looks), sections, data)
+    do = "do" if len(shown) > 1 else "does"
+    return page(title or f"What {names} {do}, and how well", _lead(looks), sections, data)
 
 
 def _each(looks: Sequence[Look], build: Callable[[Look], str]) -> str:

@@ -31,7 +31,7 @@ def _worth(looks: Sequence[Look]) -> str:
     ]
     head = ["model", "baseline", "fitted on", "score of the baseline", "the model is", "p"]
     return (
-        paragraph(_in_words(looks[0].subject.name, found), "lead")
+        "".join(paragraph(_in_words(name, of_model), "lead") for name, of_model in by_model.items())
         + _spread([score.value for score in scores.values()])
         + figure(figures.baselines(scores, found))
         + table("Each model against each baseline, by a paired test on the same sequences", head, rows)
