@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from glasslstm._extras import require
 from glasslstm.errors import ArgumentError
-from glasslstm.insight.answers import Answers, Score
+from glasslstm.insight.answers import Answers
+from glasslstm.insight.scores import Score
 
 require("scipy", extra="report")
 

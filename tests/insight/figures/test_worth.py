@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from glasslstm.errors import ArgumentError
-from glasslstm.insight.answers import Score
 from glasslstm.insight.baselines import Baseline
 from glasslstm.insight.figures.worth import baselines
+from glasslstm.insight.scores import Score
 
 
 def score(value, name="accuracy", half=0.1):

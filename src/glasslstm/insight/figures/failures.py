@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from glasslstm._extras import require
 from glasslstm.errors import ArgumentError
-from glasslstm.insight.answers import Answers, Bin
+from glasslstm.insight.answers import Answers
 from glasslstm.insight.figures.style import NEUTRAL, labels, layout, line_style
 from glasslstm.insight.figures.worth import bars, dots, rows_axis
+from glasslstm.insight.scores import Bin
 from glasslstm.insight.slices import Slices
 
 require("plotly", extra="report")

@@ -7,9 +7,9 @@ from typing import Any
 
 from glasslstm._extras import require
 from glasslstm.errors import ArgumentError
-from glasslstm.insight.answers import Score
 from glasslstm.insight.baselines import Baseline
 from glasslstm.insight.figures.style import labels, layout, line_style, names_axis
+from glasslstm.insight.scores import Score
 
 require("plotly", extra="report")
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from glasslstm.insight import figures
-from glasslstm.insight.answers import Answers, Score
+from glasslstm.insight.answers import Answers
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import block, figure, grid, paragraph
+from glasslstm.insight.scores import Score
 from glasslstm.insight.slices import Slices, slices
 
 __all__ = ["failures", "scored"]
