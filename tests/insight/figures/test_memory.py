@@ -11,7 +11,8 @@ from glasslstm.errors import ArgumentError, ArgumentTypeError
 from glasslstm.insight.figures.memory import half_lives, memory_curves, saturation
 from glasslstm.insight.figures.style import NEUTRAL
 from glasslstm.insight.memory import saturation as shares_of
-from glasslstm.insight.reach import Curve, MemorySummary, gradient_by_lag, summaries
+from glasslstm.insight.reach import Curve, gradient_by_lag
+from glasslstm.insight.summary import MemorySummary, summaries
 from glasslstm.nn.trace import GateTrace
 
 GATES = ("input_gate", "forget_gate", "output_gate")

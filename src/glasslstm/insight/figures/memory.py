@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from glasslstm._extras import require
 from glasslstm.errors import ArgumentError
 from glasslstm.insight.figures.style import NEUTRAL, labels, layout, line_style, whole_numbers
-from glasslstm.insight.reach import FADED, Curve, MemorySummary, Recorded, summaries
+from glasslstm.insight.reach import FADED, Curve
+from glasslstm.insight.summary import MemorySummary, Recorded, summaries
 
 require("plotly", extra="report")
 

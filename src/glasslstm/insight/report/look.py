@@ -17,9 +17,10 @@ from glasslstm.insight.case import Case, Entry, Loss, entries_of, longest
 from glasslstm.insight.diagnose import examine
 from glasslstm.insight.explain import Explanation, explain
 from glasslstm.insight.findings import Diagnosis
-from glasslstm.insight.reach import MemorySummary, score_by_lag
+from glasslstm.insight.reach import score_by_lag
 from glasslstm.insight.running import first_tensor, run, undisturbed
 from glasslstm.insight.subject import Rows, Subject
+from glasslstm.insight.summary import MemorySummary
 from glasslstm.insight.watch import watch
 from glasslstm.nn.trace import Trace
 

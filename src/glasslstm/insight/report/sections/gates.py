@@ -9,10 +9,10 @@ from typing import Any
 from glasslstm.insight import figures
 from glasslstm.insight.case import Entry
 from glasslstm.insight.figures.gates import ORDERS, SHOWN
-from glasslstm.insight.reach import MemorySummary
 from glasslstm.insight.report.explore import Extent
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import block, figure, paragraph, select, text
+from glasslstm.insight.summary import MemorySummary
 
 __all__ = ["GATES", "gates", "reading"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from glasslstm.insight import figures
-from glasslstm.insight.reach import MemorySummary
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import block, figure, grid, table, text
+from glasslstm.insight.summary import MemorySummary
 
 __all__ = ["memory"]
 
