@@ -96,13 +96,13 @@ def decaying(lag, steps=100):
         (0.5, 0, {}, "No step changes the score: whatever the cells keep, the model makes no use of it."),
         (
             0.5,
-            50,
+            51,
             {},
             "depends on steps that these cells have let go of after 7: something else passes them on",
         ),
         (0.5, None, {}, "something else passes them on"),
-        (0.5, 10, {}, "not depend on steps 10 or more back, and the cells do not keep them either"),
-        (0.99, 10, {}, "not depend on steps 10 or more back, although the cells keep them: either the task"),
+        (0.5, 10, {}, "not depend on those 10 or more back, and the cells do not keep them either"),
+        (0.99, 10, {}, "not depend on those 10 or more back, although the cells keep them: either the task"),
         (0.95, 60, {}, "The score depends on steps from most of the sequence: nothing here says"),
         (
             0.5,

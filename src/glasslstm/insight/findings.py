@@ -150,7 +150,8 @@ class Finding:
     @property
     def snippet(self) -> str:
         """The code of the change, a statement a line, to copy; empty where it is done by hand."""
-        return "\n".join(self.change.split("`")[1::2])
+        lines = self.change.split("`")[1::2]
+        return "\n".join(["import glasslstm as gl"] * any(line.startswith("gl.") for line in lines) + lines)
 
     @property
     def advice(self) -> str:

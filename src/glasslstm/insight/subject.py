@@ -107,6 +107,7 @@ def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None =
             raise ArgumentError("loss: an estimator has its own; leave it out")
         found: Subject = describe(inputs, targets)
         return found
+    targets = _as_tensor(targets)
     _, _, batches, output = first_call(model, inputs)
     x = torch.cat([batch.x for batch in batches]).detach().float().cpu()
     lengths = batches[0].lengths if len(batches) == 1 else None
@@ -134,12 +135,14 @@ def _take(
     rows = np.unique(np.linspace(0, count - 1, 3).astype(np.int64))
     with undisturbed(model), torch.no_grad():
         for axis in (0, 1):
+            if not any(_counts(part, axis, count) for part in _parts(inputs)):
+                continue
             try:
                 found = first_tensor(run(model, _cut(inputs, rows, axis, count)))
             except GlassLSTMError:
                 continue
             for out in (0, 1):
-                if found is not None and _same(found, _cut(expected, rows, out, count)):
+                if found is not None and _counts(expected, out, count) and _same(found, _cut(expected, rows, out, count)):
                     return partial(_some, inputs, targets, axis, out, count), out
     return None, None
 
@@ -158,9 +161,9 @@ def _axis_of_targets(targets: Any, out: int, count: int) -> int:
 def _cut(value: Any, rows: Rows, axis: int, count: int) -> Any:
     """Return the rows of every tensor in a value that has as many along the axis as there are sequences."""
     if isinstance(value, Tensor):
-        axis = axis if value.dim() > axis and value.size(axis) == count else 0
-        if value.dim() > axis and value.size(axis) == count:
-            return value.index_select(axis, torch.from_numpy(rows).to(value.device))
+        for one in (axis, 0):  # lengths and the like stand along the first axis
+            if _counts(value, one, count):
+                return value.index_select(one, torch.from_numpy(rows).to(value.device))
         return value
     if isinstance(value, Mapping):
         return {name: _cut(part, rows, axis, count) for name, part in value.items()}
@@ -169,6 +172,27 @@ def _cut(value: Any, rows: Rows, axis: int, count: int) -> Any:
         if type(value) in (tuple, list)
         else value
     )
+
+
+def _counts(value: Any, axis: int, count: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > axis and value.size(axis) == count
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what a model is called with, one by one."""
+    if isinstance(value, Mapping):
+        return [part for one in value.values() for part in _parts(one)]
+    return [part for one in value for part in _parts(one)] if type(value) in (tuple, list) else [value]
+
+
+def _as_tensor(targets: Any) -> Any:
+    """Return arrays and lists of numbers as a tensor, anything else as it is."""
+    if isinstance(targets, Tensor) or targets is None:
+        return targets
+    try:
+        return torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError):
+        return targets
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

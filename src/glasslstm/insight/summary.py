@@ -178,20 +178,28 @@ def _verdict(summary: MemorySummary) -> str:
     kept, used = reach["retention"], reach.get("score")
     if used == 0:
         return "No step changes the score: whatever the cells keep, the model makes no use of it."
+    if _begun(summary):
+        return "The loss does not read this direction where it ends, but where it has seen less: see the findings."
     if used is None or summary.bidirectional:  # another direction reads the same steps, too
         return _without_score(kept, reach.get("gradient"), steps)
+    if used <= half:
+        why = "although the cells keep them" if kept > half else "and the cells do not keep them either"
+        return (
+            f"Of up to {steps} steps the score does not depend on those {used} or more back, {why}: either the "
+            f"task does not need them, or the model cannot use them."
+        )
     if used >= _APART * kept:
         return (
             f"The score depends on steps that these cells have let go of after {kept}: something else passes "
             "them on, be it the hidden state, another layer, or a head that reads more than the last step."
         )
-    if used <= half:
-        why = "although the cells keep them" if kept > half else "and the cells do not keep them either"
-        return (
-            f"The score does not depend on steps {used} or more back, {why}: either the task does not need them, "
-            "or the model cannot use them; if findings say that it only guesses, it is the latter."
-        )
     return "The score depends on steps from most of the sequence: nothing here says that the memory is too short."
+
+
+def _begun(summary: MemorySummary) -> bool:
+    """Tell whether the gradient enters where this direction has only begun, and not where it ends."""
+    curve = summary.curves.get("gradient")
+    return curve is not None and summary.steps > 2 and float(curve.values.nan_to_num(0)[0]) < FADED
 
 
 def _without_score(kept: int, taught: int | None, steps: int) -> str:

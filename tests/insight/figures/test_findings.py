@@ -42,7 +42,7 @@ class TestFinding:
     def test_units_are_points_those_found_apart(self):
         figure = finding(found(UNITS))
         first, others = figure.data
-        assert (first.name, others.name) == ("found", "others")
+        assert (first.name, others.name) == ("affected", "others")
         assert dict(zip(first.x, first.y, strict=True)) == {0: 1e-6, 2: 1e-3, 4: 1e-6}
         assert dict(zip(others.x, others.y, strict=True)) == {
             k: UNITS.values[k] for k in range(16) if k not in (0, 2, 4)
@@ -79,7 +79,7 @@ class TestFinding:
         marked = Measured("values not finite", (0.0, 3.0, 9.0), "step", (4, 5, 6), (1,))
         line, mark = finding(found(marked)).data
         assert [*line.x] == [4, 5, 6]
-        assert ([*mark.x], [*mark.y], mark.mode, mark.name) == ([5], [3.0], "markers", "found")
+        assert ([*mark.x], [*mark.y], mark.mode, mark.name) == ([5], [3.0], "markers", "affected")
 
     def test_names_have_rows_with_the_figure_beside_and_hatched_others(self):
         figure = finding(found(NAMED))
@@ -180,7 +180,7 @@ class TestDiagnosis:
     def test_what_has_no_finite_figure_is_left_out(self):
         figure = diagnosis(Diagnosis((found(value=math.inf), found(NAMED)), (), {}))
         assert figure.layout.title.text == "2 findings, 1 of them shown"
-        assert [trace.name for trace in figure.data] == ["found", "others"]
+        assert [trace.name for trace in figure.data] == ["affected", "others"]
 
     def test_hostile_names_of_modules(self):
         figure = diagnosis(Diagnosis((found(NAMED, place=Place("<i>a</i>$")),), (), {}))

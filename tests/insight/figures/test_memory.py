@@ -132,13 +132,13 @@ class TestHalfLives:
         lives = (0, 0.3, 1.01, 1.9, 2.1, 3.9, 70, 390, 520, 1e6, math.inf)
         (bars,) = half_lives({"a": constant(half_life_of(*lives))}).data
         found = dict(zip(bars.x, bars.customdata, strict=True))
-        expected = {"0": 1, "<1": 1, "1": 2, "2": 2, "64": 1, "256": 1, "512+": 2, "∞": 1}
+        expected = {"0": 1, "<1": 1, "1-2": 2, "2-4": 2, "64-128": 1, "256-512": 1, "512+": 2, "∞": 1}
         assert {name: count for name, count in found.items() if count} == expected
-        assert list(found) == ["0", "<1", *(str(2**k) for k in range(9)), "512+", "∞"]
+        assert list(found) == ["0", "<1", *(f"{2**k}-{2 ** (k + 1)}" for k in range(9)), "512+", "∞"]
         np.testing.assert_allclose(bars.y, np.array(bars.customdata) / 11)
 
     @pytest.mark.parametrize(
-        ("steps", "bin_", "within"), [(7, "4", 0.807), (64, "64", 0), (1000, "512", 0.966), (1, "1", 0)]
+        ("steps", "bin_", "within"), [(7, "4-8", 0.807), (64, "64-128", 0), (1000, "512-1024", 0.966), (1, "1-2", 0)]
     )
     def test_the_line_is_at_the_longest_sequence(self, steps, bin_, within):
         figure = half_lives({"a": constant(half_life_of(0.5, 3), steps)})
@@ -149,7 +149,7 @@ class TestHalfLives:
 
     def test_bins_without_a_unit_at_either_end_are_left_out(self):
         (bars,) = half_lives({"a": constant(half_life_of(5, 9), 100)}).data
-        assert bars.x == ("4", "8", "16", "32", "64")
+        assert bars.x == ("4-8", "8-16", "16-32", "32-64", "64-128")
 
     def test_layers_and_directions_stand_side_by_side_up_to_four(self):
         figure = half_lives(traced(num_layers=2, bidirectional=True))

@@ -202,7 +202,7 @@ class TestTrust:
     @pytest.mark.parametrize(
         ("ranks", "verdict"),
         [
-            (0.7, "The methods agree (rank agreement 0.70): the picture can be believed."),
+            (0.7, "The methods agree (rank agreement 0.70): what several of them name is worth a look."),
             (
                 0.4,
                 "The methods agree in part (rank agreement 0.40): believe the steps that several of them name.",
@@ -243,7 +243,7 @@ class TestTrust:
         )
         assert trust(found).endswith(
             "Leave memory aside, not clearly better than random steps; "
-            "the others agree (rank agreement 0.80): the picture can be believed."
+            "the others agree (rank agreement 0.80): what several of them name is worth a look."
         )
 
     def test_a_single_method_that_does(self):

@@ -156,7 +156,7 @@ class TestChange:
         lstm = gl.LSTM(1, 2, bias=False)
         lstm.weight_ih_l0.data.view(4, 2)[3] = -9.0
         found = gl.diagnose(lstm, torch.ones(5, 2, 1), codes=CODES)
-        assert found[0].change == "Draw the weights anew, before training: `model.reset_parameters()`"
+        assert found[0].change == "Draw the weights anew, and train again: `model.reset_parameters()`"
 
     def test_the_forget_bias_lets_a_model_learn_what_it_could_not(self, made):
         """The label is the sign of the first of 6 values."""

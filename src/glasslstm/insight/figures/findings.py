@@ -44,12 +44,12 @@ def finding(found: Finding) -> go.Figure:
     >>> _ = lstm.bias_ih_l0.data[16:20].fill_(-20)       # the forget gate of the first four units
     >>> figure = finding(gl.diagnose(lstm, torch.randn(20, 8, 3), codes=["forget-gate-shut"])[0])
     >>> [(trace.name, len(trace.x)) for trace in figure.data]
-    [('found', 4), ('others', 12)]
+    [('affected', 4), ('others', 12)]
     """
     measured = _figures(found)
     figure = stacked([measured])
     for trace in figure.data:
-        trace.showlegend = trace.name in ("found", "others")  # the axis names the rest
+        trace.showlegend = trace.name in ("affected", "others")  # the axis names the rest
     return figure.update_layout(_layout(_title(found, measured), height(measured), top=60))
 
 
@@ -78,7 +78,7 @@ def diagnosis(found: Diagnosis) -> go.Figure:
     plots = sum(height(measured) for _, measured in shown) + GAP * (len(shown) - 1)
     whole = _layout(_count(found, len(shown)), plots, top=110)
     whole["title"] |= {
-        "subtitle": {"text": "filled: found; open or hatched: others"},
+        "subtitle": {"text": "filled: affected; open or hatched: others"},
         "y": 1 - 22 / whole["height"],
         "yref": "container",
     }

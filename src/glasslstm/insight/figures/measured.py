@@ -61,7 +61,7 @@ def _traces(measured: Measured) -> list[go.Scatter | go.Bar]:
     if measured.is_curve:
         everywhere = range(len(measured.values))
         curve = _scatter(measured, places, everywhere, measured.quantity, curve=True)
-        found = _scatter(measured, places, measured.beyond, "found")
+        found = _scatter(measured, places, measured.beyond, "affected")
         return [curve, found] if measured.beyond else [curve]
     if _in_rows(measured):
         places = labels(places, 24)
@@ -75,7 +75,7 @@ def _groups(measured: Measured) -> list[tuple[str, Sequence[int]]]:
     others = [k for k in range(len(measured.values)) if k not in found]
     if not found:
         return [(measured.quantity, others)]
-    return [("found", measured.beyond)] + ([("others", others)] if others else [])
+    return [("affected", measured.beyond)] + ([("others", others)] if others else [])
 
 
 def _bar(measured: Measured, places: Sequence[Any], which: Iterable[int], name: str) -> go.Bar:

@@ -179,7 +179,7 @@ def half_lives(recorded: Recorded) -> go.Figure:
         260,
         barmode="group",
         xaxis={
-            "title": {"text": "half-life (steps, at least)"},
+            "title": {"text": "half-life (steps)"},
             "type": "category",
             "showgrid": False,
         },
@@ -198,7 +198,8 @@ def _binned(
     lives: Mapping[str, NDArray[np.float64]], steps: int
 ) -> tuple[list[str], dict[str, NDArray[np.int64]]]:
     """Return the bins from the first that has a unit, or the length, to the last, and how many units each has."""
-    names = ["0", "<1", *(str(2**k) for k in range(_last_bin(steps))), f"{2 ** _last_bin(steps)}+", "∞"]
+    last = _last_bin(steps)
+    names = ["0", "<1", *(f"{2**k}-{2 ** (k + 1)}" for k in range(last)), f"{2**last}+", "∞"]
     found = {
         name: np.array([[*map(_bin_name, values, [steps] * len(values))].count(bin_) for bin_ in names])
         for name, values in lives.items()
@@ -220,7 +221,8 @@ def _bin_name(half_life: float, steps: int) -> str:
     if half_life < 1:
         return "<1"
     power = int(np.log2(half_life))
-    return str(2**power) if power < _last_bin(steps) else f"{2 ** _last_bin(steps)}+"
+    last = _last_bin(steps)
+    return f"{2**power}-{2 ** (power + 1)}" if power < last else f"{2**last}+"
 
 
 def _bars(k: int, name: str, bins: list[str], counts: NDArray[np.int64]) -> go.Bar:

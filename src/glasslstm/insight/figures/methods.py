@@ -187,9 +187,19 @@ def trust(found: Explanation) -> str:
         return (
             f"{count} too few to test the methods against chance: give more before you believe the picture."
         )
+    largest = max(abs(found.deletion.mean(method)[0]) for method in found.scores)
+    spread = float(to_numpy(found.score).std())
+    if largest < _NOTHING * spread:
+        return (
+            f"Without the steps that matter most the score changes by {largest:.2g}, and it differs by "
+            f"{spread:.2g} (SD) between sequences: no few steps matter, and there is little to explain."
+        )
     passed = [method for method in found.scores if _beats_chance(found, method)]
     failed = [method for method in found.scores if method not in passed]
     return f"{_test(found, passed or failed)}{_verdict(found, passed, failed)}"
+
+
+_NOTHING = 0.02  # of the spread of the score over sequences
 
 
 def _beats_chance(found: Explanation, method: str) -> bool:
@@ -226,7 +236,7 @@ def _verdict(found: Explanation, passed: Sequence[str], failed: Sequence[str]) -
     if np.isnan(mean):
         return f"{aside}{who} stand the test, but there is no rank agreement to compare them by."
     if mean >= _AGREE:
-        return f"{aside}{who} agree (rank agreement {mean:.2f}): the picture can be believed."
+        return f"{aside}{who} agree (rank agreement {mean:.2f}): what several of them name is worth a look."
     if mean >= _DISAGREE:
         return f"{aside}{who} agree in part (rank agreement {mean:.2f}): believe the steps that several of them name."
     return (

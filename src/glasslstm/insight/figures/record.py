@@ -276,6 +276,7 @@ def _line(place: _Place, column: str, name: str, **look: Any) -> go.Scatter:
         x=place.columns["epoch"],
         y=np.where(drawn, values, np.nan),
         customdata=None if drawn.all() else values,
+        meta=None if drawn.all() else {"numbers": "customdata"},
         name=name,
         mode="lines" if len(values) > _MARKED and drawn.all() else "lines+markers",
         hovertemplate="%{y:.4g}",

@@ -28,6 +28,7 @@ def _template(
         "ticklabelstandoff": 4,
         "automargin": True,
         "tickfont": {"size": 11},
+        "exponentformat": "e",
         "title": {"font": {"size": 12}},
     }
     return go.layout.Template(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glasslstm.errors import ArgumentError, GlassLSTMError
 from glasslstm.insight.answers import Answers, answers_of, default_loss
+from glasslstm.insight.baselines import Baseline, baselines
 from glasslstm.insight.case import Case, Entry, Loss, entries_of, longest
 from glasslstm.insight.diagnose import examine
 from glasslstm.insight.explain import Explanation, explain
@@ -98,6 +99,25 @@ class Look:
             lengths=subject.lengths,
             batch_axis=subject.batch_axis,
         )
+
+    @cached_property
+    def baselines(self) -> list[Baseline]:
+        """What simple models answer on the same sequences."""
+        if self.train is None or self.train.targets is None:
+            return baselines(self.answers, self.subject.series)
+        return baselines(
+            self.answers, self.subject.series, (self.train.series, np.asarray(self.train.targets))
+        )
+
+    @property
+    def score_words(self) -> str:
+        """What the score is that is explained."""
+        output = first_tensor(self.subject.outputs)
+        if self._target() is not None:
+            return "the last answer of the model"
+        if output is not None and output.dim() == 2 and output.size(1) > 1:
+            return "the logit of the class that a sequence is taken for"
+        return "the answer of the model"
 
     @cached_property
     def badness(self) -> NDArray[np.float64]:

@@ -97,6 +97,8 @@
     if (figure.querySelector("details").open) tabulate(figure);
   }
 
+  const frame = "#d55e00";
+
   function gates(root, model, value) {
     const [map, one] = root.querySelectorAll("figure");
     const first = { map: sources.get(map), one: sources.get(one) };
@@ -130,10 +132,14 @@
       layout.yaxis.title.text = `unit${some}`;
       const z = rows.map((row) => numbers[row]);
       const y = rows.map((row) => String(projected ? row : place.units[row]));
+      const chosen = units(place);
+      const at = projected ? -1 : rows.indexOf(chosen);
+      layout.shapes = at < 0 ? [] : [{ // the row of the unit below
+        type: "rect", xref: "x domain", x0: 0, x1: 1, yref: "y", y0: at - 0.5, y1: at + 0.5, line: { color: frame, width: 2 },
+      }];
       const heat = filled(first.map, 0, { x, y, z, name: quantities[gate].name });
       show(map, { data: [heat, ...input(first.map, 1, x)], layout }, quantities[gate].heading, where);
 
-      const chosen = units(place);
       const six = Object.keys(quantities).map((name, q) => {
         let y = unpack(place.values[name][k])[chosen];
         if (name === "hidden" && projectedPlace(place, k)) {

@@ -159,10 +159,11 @@ def _headings(title: Any) -> tuple[str, str]:
     return plain(heading), plain(title.subtitle.text or rest.removeprefix("<sub>").removesuffix("</sub>"))
 
 
-def select(name: str, label: str, options: Mapping[Any, object]) -> str:
+def select(name: str, label: str, options: Mapping[Any, object], chosen: Any = None) -> str:
     """Return a list to choose from: what the page is told, and what the reader reads."""
     choices = "".join(
-        f'<option value="{text(value)}">{text(shown)}</option>' for value, shown in options.items()
+        f'<option value="{text(value)}"{" selected" if value == chosen else ""}>{text(shown)}</option>'
+        for value, shown in options.items()
     )
     return f'<label>{text(label)}<select data-control="{name}">{choices}</select></label>'
 
@@ -186,12 +187,17 @@ def table(caption: str, head: Sequence[object], rows: Sequence[Sequence[object]]
 _MOST_ROWS = 1000
 
 
+_NOTHING = 1e-300  # what stands for zero on a logarithmic axis
+
+
 def number(value: object) -> str:
     """Return a value as HTML text: four digits of a real number, n/a for what there is none of."""
     if value is None:
         return "n/a"
     if isinstance(value, (float, np.floating)):
-        return "n/a" if np.isnan(value) else f"{value:.4g}"
+        if np.isnan(value):
+            return "n/a"
+        return "0" if abs(value) < _NOTHING else f"{value:.4g}"
     return text(value)
 
 

@@ -7,16 +7,17 @@ from functools import partial
 
 import numpy as np
 
+from glasslstm.errors import GlassLSTMError
 from glasslstm.insight.report.explore import explored, extent_of, quantities
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import SIZE_OF_PLOTLY, block, code, page, text
-from glasslstm.insight.report.sections.failures import failures, scored
+from glasslstm.insight.report.sections.failures import failures, plain_number, scored
 from glasslstm.insight.report.sections.findings import findings, verdict
 from glasslstm.insight.report.sections.gates import gates, reading
 from glasslstm.insight.report.sections.memory import memory
 from glasslstm.insight.report.sections.training import training
 from glasslstm.insight.report.sections.why import why
-from glasslstm.insight.report.sections.worth import worth
+from glasslstm.insight.report.sections.worth import learnt, worth
 
 __all__ = ["LIMIT", "rendered"]
 
@@ -65,10 +66,20 @@ def _lead(looks: Sequence[Look]) -> str:
 def _verdict(look: Look, *, several: bool) -> str:
     found = look.diagnosis
     name = f"<strong>{text(look.subject.name)}.</strong> " if several else ""
-    lead = f'<p class="lead">{name}{text(verdict(found))}</p>'
-    if not found:
+    lead = f'<p class="lead">{name}{text(verdict(found))}{text(_nothing_learnt(look))}</p>'
+    if found.worst in (None, "note"):
         return lead
-    return f"{lead}<p>Do this first: {text(found[0].advice)}</p>{code(found[0].snippet)}"
+    explained = found.worst == "error" or not _nothing_learnt(look)
+    begin = "Do this first" if explained else "What was found hardly explains that, but is worth mending"
+    return f"{lead}<p>{begin}: {text(found[0].advice)}</p>{code(found[0].snippet)}"
+
+
+def _nothing_learnt(look: Look) -> str:
+    try:
+        words = learnt(look)
+    except GlassLSTMError:
+        return ""
+    return "" if words is None else f" {words}"
 
 
 def _cards(looks: Sequence[Look]) -> str:
@@ -79,6 +90,7 @@ def _cards(looks: Sequence[Look]) -> str:
             words = scored(score)
             name = f"{score.name}, {look.subject.name}" if len(looks) > 1 else score.name
             facts[name] = words.removeprefix(score.name).strip()
+    facts |= _best_baseline(looks[0])
     lengths = looks[0].subject.lengths
     facts["sequences"] = f"{len(lengths):,}"
     facts["steps"] = f"{lengths.min():,} to {lengths.max():,}" if np.ptp(lengths) else f"{lengths.max():,}"
@@ -86,6 +98,15 @@ def _cards(looks: Sequence[Look]) -> str:
         name = f"parameters, {look.subject.name}" if len(looks) > 1 else "parameters"
         facts[name] = f"{sum(part.numel() for part in look.subject.model.parameters()):,}"
     return '<dl class="cards">' + "".join(map(_card, facts.items())) + "</dl>"
+
+
+def _best_baseline(look: Look) -> dict[str, str]:
+    try:
+        found = look.baselines
+    except GlassLSTMError:
+        return {}
+    best = (max if look.answers.score.more_is_better else min)(found, key=lambda base: base.score.value)
+    return {f"the same by the best baseline, the {best.name}": plain_number(best.score)}
 
 
 def _card(fact: tuple[str, str]) -> str:

@@ -32,7 +32,9 @@ class Table:
 def tables(figure: go.Figure) -> list[Table]:
     """Return a table for each pair of axes of a figure: of its heat map, or of its lines, bars and points together.
 
-    The heads are the titles of the axes and the names of the traces. A trace with `customdata` has its numbers there.
+    The heads are the titles of the axes and the names of the traces. The numbers of a heat map are in its `customdata`,
+    where it has any; those of another trace where its `meta` is ``{"numbers": "customdata"}``. A point of a cloud has
+    its name there.
 
     Examples
     --------
@@ -63,25 +65,44 @@ def _matrix(figure: go.Figure, trace: go.Heatmap) -> Table:
 
 
 def _add(figure: go.Figure, trace: Any, found: dict[tuple[str, str], Table]) -> None:
-    """Add the numbers of a trace as columns; the rows of a pair of axes are shared."""
-    at, value = ("y", "x") if trace.orientation == "h" else ("x", "y")
-    titles = _axis_title(figure, trace, at), _axis_title(figure, trace, value)
-    table = found.setdefault((trace.xaxis or "x", trace.yaxis or "y"), Table(titles[1], [titles[0]]))
-    columns = dict(_columns(trace, value, plain(trace.name) or titles[1]))
+    """Add the numbers of a trace: as columns, whose rows a pair of axes shares, or a cloud of points as rows."""
+    axes, cloud = (trace.xaxis or "x", trace.yaxis or "y"), _is_cloud(trace)
+    flat = trace.orientation == "h" or (not cloud and _are_names(trace.y))
+    at, value = ("y", "x") if flat else ("x", "y")
+    titles = {letter: _axis_title(figure, trace, letter) for letter in "xy"}
+    if cloud:
+        table = found.setdefault(
+            axes, Table(f"{titles['x']} and {titles['y']}", ["", titles["x"], titles["y"]])
+        )
+        names = range(len(trace.x)) if trace.customdata is None else trace.customdata
+        for name, x, y in zip(names, trace.x, trace.y, strict=True):
+            table.rows[trace.name, name] = [f"{plain(trace.name)} {name}".strip(), x, y]
+        return
+    table = found.setdefault(axes, Table(titles[value], [titles[at]]))
+    columns = dict(_columns(trace, value, plain(trace.name) or titles[value]))
     start = len(table.head)
     table.head += columns
     for k, where in enumerate(_places(trace, at, len(next(iter(columns.values()))))):
-        key = (plain(trace.name), k) if getattr(trace, "mode", None) == "markers" else where
-        row = table.rows.setdefault(key, [where])
+        row = table.rows.setdefault(where, [where])
         row.extend([None] * (start - len(row)) + [column[k] for column in columns.values()])
     for row in table.rows.values():
         row.extend([None] * (len(table.head) - len(row)))
 
 
+def _is_cloud(trace: Any) -> bool:
+    """Tell whether a trace is points between two axes of numbers."""
+    marks = getattr(trace, "mode", None) == "markers" and trace.x is not None
+    return marks and not _are_names(trace.x) and not _are_names(trace.y)
+
+
+def _are_names(values: Any) -> bool:
+    return values is not None and len(values) > 0 and isinstance(values[0], str)
+
+
 def _columns(trace: Any, value: str, name: str) -> Iterator[tuple[str, Sequence[Any]]]:
     numbers = getattr(trace, value)
-    flat = trace.customdata is not None and np.ndim(trace.customdata) == 1
-    yield name, [*(trace.customdata if flat else numbers)]
+    real = isinstance(trace.meta, dict) and trace.meta.get("numbers") == "customdata"
+    yield name, [*(trace.customdata if real else numbers)]
     error = getattr(trace, f"error_{value}")
     if error.array is None:
         return

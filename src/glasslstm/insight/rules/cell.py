@@ -17,8 +17,8 @@ GROWS = Code(
     severity="error",
     title="the cell state grows to the end of the sequence",
     threshold=5.0,
-    meaning="Beyond 5, tanh(c) is 1 to four digits: the hidden state no longer shows what the cell gathers, and no "
-    "gradient comes back through it.",
+    meaning="Beyond 5, tanh(c) is within 0.0001 of 1: the hidden state no longer shows what the cell gathers, and "
+    "almost no gradient comes in through it.",
     change="Keep the cells small by a penalty on the final cell state c_n: "
     "`loss = loss + 1e-3 * c_n.square().mean()`",
 )

@@ -18,7 +18,7 @@ DROPOUT = Code(
     severity="warning",
     title="dropout has no effect",
     threshold=0,
-    meaning="It was asked for and drops nothing in training: the model overfits as if it were not there.",
+    meaning="It was asked for and drops nothing in training: the model is trained as if it were not there.",
     change="{change}",
 )
 

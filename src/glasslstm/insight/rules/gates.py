@@ -19,9 +19,9 @@ SHUT = Code(
     severity="error",
     title="the forget gate is stuck shut",
     threshold=0.02,
-    meaning="These units forget everything at every step: they see the latest input alone, and no gradient goes "
-    "back in time.",
-    change="Start the forget gate open, before training: `gl.init.forget_bias_({lstm}, 1.0)`",
+    meaning="The cells of these units carry nothing from one step to the next, and no gradient goes back through them: "
+    "only the hidden state can pass anything on.",
+    change="Start the forget gate open, and train again: `gl.init.forget_bias_({lstm}, 1.0)`",
 )
 
 OPEN = Code(
@@ -31,7 +31,7 @@ OPEN = Code(
     threshold=0.9,
     meaning="These units never forget: what once came into the cell stays in its sum. A few such units are of use; "
     "where the cells outgrow tanh, nothing new can be told from what is there.",
-    change="Let the forget gate start where it can close, before training: `gl.init.forget_bias_({lstm}, 1.0)`",
+    change="Let the forget gate start where it can close, and train again: `gl.init.forget_bias_({lstm}, 1.0)`",
 )
 
 INPUT = Code(
@@ -40,7 +40,7 @@ INPUT = Code(
     title="the input gate is stuck",
     threshold=0.02,
     meaning="Shut: nothing comes into these cells. Open: every step is written into them, and they cannot choose.",
-    change="{how}, before training: {code}",
+    change="{how}, and train again: {code}",
 )
 
 OUTPUT = Code(
@@ -49,7 +49,7 @@ OUTPUT = Code(
     title="the output gate is stuck",
     threshold=0.02,
     meaning="Shut: what these cells hold is never read, and they are not trained. Open: it is read at every step.",
-    change="{how}, before training: {code}",
+    change="{how}, and train again: {code}",
 )
 
 _COMMON = 1 / 5  # a gate that stays open in fewer units than this is no news

@@ -19,8 +19,8 @@ VANISHES = Code(
     severity="warning",
     title="the gradient vanishes before it reaches the early steps",
     threshold=1e-4,
-    meaning="The first half of the sequence has no part in the training: what matters there cannot be learnt.",
-    change="Let the memory last as long as the sequences, before training: "
+    meaning="The first half of the sequence gets almost no gradient: what matters there is hardly learnt.",
+    change="Let the memory last as long as the sequences, and train again: "
     "`gl.init.chrono_({lstm}, max_steps={steps})`",
 )
 
@@ -49,8 +49,8 @@ def gradient_vanishes(case: Case) -> Iterator[Hit]:
     for share, entry in worst.values():
         steps = int(entry.lengths.max())
         evidence = (
-            f"dL/dc_t and dL/dh_t fall below {VANISHES.threshold:g} of their largest {_reach(entry):.0f} steps before "
-            f"the last, of {steps}; the first half of the steps gets {share:.1g} of it"
+            f"dL/dc_t and dL/dh_t are below {VANISHES.threshold:g} of their largest more than {_reach(entry):.0f} "
+            f"steps before the last, of {steps}; the first half of the steps gets {share:.1g} of it"
         )
         severity = milder(case, "warning" if untrained(entry) else "error")
         yield Hit(entry.place(), share, evidence, severity, {"steps": steps}, _left_by_lag(entry))

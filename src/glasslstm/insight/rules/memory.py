@@ -26,7 +26,7 @@ TOO_SHORT = Code(
     threshold=1e-3,
     meaning="The model has learnt nothing, and what it reads far from the end it could not have learnt: that is gone "
     "when the answer is due.",
-    change="Spread the memory of the units over the whole sequence, before training: "
+    change="Spread the memory of the units over the whole sequence, and train again: "
     "`gl.init.chrono_({lstm}, max_steps={steps})`",
 )
 

@@ -13,7 +13,7 @@ from glasslstm.insight.report.page import block, figure, grid, paragraph
 from glasslstm.insight.scores import Score
 from glasslstm.insight.slices import Slices, slices
 
-__all__ = ["failures", "scored"]
+__all__ = ["failures", "plain_number", "scored"]
 
 
 def failures(look: Look) -> str:
@@ -23,14 +23,41 @@ def failures(look: Look) -> str:
 
 def _failures(look: Look, answers: Answers) -> str:
     found = slices(answers, _groups(look, answers))
-    drawn = [lambda: figure(figures.slices(found, answers), _SLICES)]
     if answers.task == "classes":
-        drawn.insert(0, lambda: figure(_confusions(answers), _CONFUSIONS))
-        drawn.append(lambda: figure(figures.calibration(answers), _CALIBRATION))
+        drawn = [
+            lambda: figure(_confusions(answers), _CONFUSIONS),
+            lambda: figure(figures.calibration(answers), _CALIBRATION),
+        ]
     else:
-        drawn.insert(0, lambda: figure(figures.residuals(answers)))
-    lead = f"{_capital(scored(answers.score))}, on {_count(answers)}. {_worst(found, answers)}"
+        drawn = [lambda: figure(figures.residuals(answers))]
+    if len(found):
+        drawn.append(lambda: figure(figures.slices(found, answers), _SLICES))
+    lead = (
+        f"{_capital(scored(answers.score))}, on {_count(answers)}. {_alike(answers)} {_worst(found, answers)}"
+    )
     return paragraph(lead, "lead") + _read_as(answers) + grid(map(block, drawn))
+
+
+def plain_number(score: Score) -> str:
+    """Put the value of a score into words, without its interval."""
+    return str(_number(score)(score.value))
+
+
+def _alike(answers: Answers) -> str:
+    """Say where the answers hardly tell the sequences apart, or never name a class."""
+    true, said = answers.true, answers.predicted
+    if answers.task == "numbers":
+        if np.std(said) >= 0.1 * np.std(true):
+            return ""
+        return (
+            f"The answers lie between {said.min():.3g} and {said.max():.3g}, what is right between "
+            f"{true.min():.3g} and {true.max():.3g}: the model hardly tells the sequences apart."
+        )
+    never = [name for k, name in enumerate(answers.names) if (true == k).any() and not (said == k).any()]
+    if not never:
+        return ""
+    shown = ", ".join(never[:5]) + (f" and {len(never) - 5} more" if len(never) > 5 else "")
+    return f"Never answered, though it is right at times: {shown}."
 
 
 def scored(score: Score) -> str:
@@ -56,14 +83,22 @@ def _count(answers: Answers) -> str:
 
 def _worst(found: Slices, answers: Answers) -> str:
     clear = [one for one in found if one.clear and (one.lift < 0) == answers.score.more_is_better]
+    if (not answers.each.any() and answers.task == "numbers") or (
+        answers.each.all() and answers.task == "classes"
+    ):
+        return ""
+    if not len(found):
+        return "No parts of the data were compared: there are none of five sequences or more beside others."
     if not clear:
-        return "No part of the data stands out: where it does worse, chance would do the same."
+        return f"Of {len(found)} parts of the data none is worse by more than chance would make it."
     worst = clear[0]
-    return f"It is clearly worse where {worst}: {scored(worst.score)}, {worst.count} sequences."
+    return f"It is clearly worse on {worst}: {scored(worst.score)}, {worst.count} sequences."
 
 
 def _read_as(answers: Answers) -> str:
-    return paragraph(f"The output was taken as {answers.taken_as}.", "quiet")
+    return (
+        "" if answers.task == "numbers" else paragraph(f"The output was read as {answers.taken_as}.", "quiet")
+    )
 
 
 def _groups(look: Look, answers: Answers) -> dict[str, Any]:

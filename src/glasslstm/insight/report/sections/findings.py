@@ -5,7 +5,8 @@ from __future__ import annotations
 from glasslstm.insight import figures
 from glasslstm.insight.findings import SEVERITIES, Diagnosis, Finding
 from glasslstm.insight.report.look import Look
-from glasslstm.insight.report.page import block, code, figure, paragraph, text
+from glasslstm.insight.report.page import block, code, figure, paragraph, table, text
+from glasslstm.insight.rules import RULES
 
 __all__ = ["findings", "verdict"]
 
@@ -25,10 +26,16 @@ def findings(look: Look) -> str:
     """Return the findings of one model, the worst first."""
     found = look.diagnosis
     return (
-        paragraph(_ORDER if found else verdict(found), "lead")
+        paragraph(_lead(found), "lead")
         + "".join(map(_finding, found))
         + _looked_for(found, len(look.looked_at))
     )
+
+
+def _lead(found: Diagnosis) -> str:
+    if found.worst is None:
+        return f"{len(found.looked_for)} things were looked for, and none was found."
+    return "These are worth knowing, and may do no harm." if found.worst == "note" else _ORDER
 
 
 def verdict(found: Diagnosis) -> str:
@@ -37,9 +44,10 @@ def verdict(found: Diagnosis) -> str:
         return "Nothing wrong was found in the LSTM."
     counts = {severity: sum(one.severity == severity for one in found) for severity in reversed(SEVERITIES)}
     words = [f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in counts.items() if n]
-    first = found[0]
-    begin = "It is" if len(found) == 1 else "The first to look at"
-    return f"{_joined(words)}. {begin}: {first.title} ({first.place})."
+    first = f"{found[0].title} ({found[0].place})"
+    if found.worst == "note":
+        return f"Nothing needs doing: {_joined(words)}, the first that {first}."
+    return f"{_joined(words)}: {first}." if len(found) == 1 else f"{_joined(words)}. First: {first}."
 
 
 def _joined(words: list[str]) -> str:
@@ -64,13 +72,11 @@ def _capital(words: str) -> str:
 
 
 def _looked_for(found: Diagnosis, count: int) -> str:
-    skipped = "".join(
-        f"<li><code>{text(name)}</code>: {text(why)}</li>" for name, why in found.skipped.items()
-    )
-    names = ", ".join(f"<code>{text(name)}</code>" for name in found.looked_for)
-    return (
-        f'<details class="looked"><summary>What was looked for, on {count} sequences</summary>'
-        f"<p>{names or 'Nothing'}.</p>"
-        + (f"<p>Not looked for:</p><ul>{skipped}</ul>" if skipped else "")
-        + "</details>"
-    )
+    """Return what was looked for, with what came out."""
+    here = {one.code for one in found}
+    rows = [
+        [name, RULES[name].code.title, "found" if name in here else "not found"] for name in found.looked_for
+    ]
+    rows += [[name, RULES[name].code.title, f"not looked for: {why}"] for name, why in found.skipped.items()]
+    listed = table(f"On {count} sequences", ["code", "what is looked for", "result"], rows)
+    return f"<details><summary>All that was looked for</summary>{listed}</details>"

@@ -9,23 +9,25 @@ from typing import Any
 from glasslstm.insight import figures
 from glasslstm.insight.case import Entry
 from glasslstm.insight.figures.gates import ORDERS, SHOWN
+from glasslstm.insight.findings import Place
 from glasslstm.insight.report.explore import Extent
 from glasslstm.insight.report.look import Look
-from glasslstm.insight.report.page import block, figure, paragraph, select, text
+from glasslstm.insight.report.page import block, figure, paragraph, select, table, text
 from glasslstm.insight.summary import MemorySummary
 
 __all__ = ["GATES", "gates", "reading"]
 
-GATES = {"forget_gate": "forget gate", "input_gate": "input gate", "output_gate": "output gate"}
+GATES = ("forget_gate", "input_gate", "output_gate")
+_NAMES = ("forget", "input", "output")
 
 _SATURATION = (
-    "Each mark is a unit. To the right are the units whose gate is mostly shut (below 0.1), on top those whose "
-    "gate is mostly open (above 0.9). A unit near the lower left corner uses its gate in between; one at the end "
-    "of an axis does not use it at all."
+    "Each mark is a unit: to the right those whose gate is mostly shut (below 0.1), on top those whose gate is "
+    "mostly open (above 0.9). Near the lower left corner a gate works in between; on the dashed line it is always "
+    "shut or open."
 )
 _MAP = (
-    "A row that holds its colour over many steps is a memory. Choose another sequence, layer, direction, gate or "
-    "order above; a click on a row shows that unit below."
+    "Choose above what is shown. A click on a row shows that unit below, where it is chosen from the list too; its "
+    "row is framed. The colours end where the largest number of any of these sequences does."
 )
 
 
@@ -40,9 +42,38 @@ def reading() -> str:
 
 def gates(look: Look, number: int, extent: Extent) -> str:
     """Return the saturation of the gates, and the explorer of all that they did."""
-    saturated = block(lambda: _saturation(look.summaries))
+    saturated = block(lambda: _in_words(look) + _saturation(look.summaries))
     stepwise = block(lambda: _explorer(look, number, extent))
     return f"<h3>How often the gates are shut or open</h3>{saturated}<h3>Step by step</h3>{stepwise}"
+
+
+def _in_words(look: Look) -> str:
+    """Say how far the gates of each layer are open on average, and how often they are at an end."""
+    found = {name: _means(part) for name, part in look.summaries.items()}
+    if len(found) > 1:
+        head = ["", *(f"{name} gate, {what}" for name in _NAMES for what in ("mean", "shut", "open"))]
+        rows = [[place, *(shown for one in means for shown in one)] for place, means in found.items()]
+        return table("How far the gates are open on average, and how often they are shut or open", head, rows)
+    (means,) = found.values()
+    told = [
+        f"the {name} gate is {mean} on average, shut in {shut} and open in {wide} of all cases"
+        for name, (mean, shut, wide) in zip(_NAMES, means, strict=True)
+    ]
+    words = "; ".join(told)
+    return paragraph(f"{words[0].upper()}{words[1:]}.", "lead")
+
+
+def _means(part: MemorySummary) -> list[tuple[str, str, str]]:
+    """Return for each gate its mean, and how often it is shut and open."""
+    valid, saturated = part.gates.valid, part.saturation
+    return [
+        (
+            f"{float(getattr(part.gates, gate)[valid].float().mean()):.2f}",
+            f"{float(saturated[gate].left.mean()):.0%}",
+            f"{float(saturated[gate].right.mean()):.0%}",
+        )
+        for gate in GATES
+    ]
 
 
 def _saturation(places: dict[str, MemorySummary]) -> str:
@@ -76,16 +107,24 @@ def _controls(look: Look, extent: Extent) -> str:
         json.dumps([e.module, e.layer]): f"{e.module or 'the model'}, layer {e.layer}"
         for e in look.shown_entries
     }
+    first = _first_place(look)
     ways = {str(e.direction): ("forward", "reverse")[e.direction] for e in _by_direction(look.shown_entries)}
     return (
         select(
             "sequence", "Sequence", dict(enumerate(map(look.label, look.shown[: extent.sequences].tolist())))
         )
-        + select("layer", "Layer", layers)
-        + select("direction", "Direction", ways)
+        + select("layer", "Layer", layers, chosen=json.dumps([first.module, first.layer]))
+        + select("direction", "Direction", ways, chosen=str(first.direction or 0))
         + select("gate", "Gate or state", {name: name.replace("_", " ") for name in SHOWN})
         + select("order", "Units sorted by", {order: ORDERS[order] for order in ORDERS})
     )
+
+
+def _first_place(look: Look) -> Place:
+    """Return the place that is shown at first: that of the worst finding that has one."""
+    shown = [entry.place() for entry in look.shown_entries]
+    found = [Place(one.place.module, one.place.layer, one.place.direction) for one in look.diagnosis]
+    return next((place for place in found if place in shown), shown[0])
 
 
 def _by_direction(entries: Iterable[Entry]) -> list[Entry]:
@@ -104,7 +143,7 @@ def _left_out(look: Look, extent: Extent) -> str:
     whole = extent.units >= H and extent.steps >= longest
     reason = "" if whole else " More would make the page larger than 8 MB."
     chosen = (
-        " They are the four that are answered worst, and others from there to the best."
+        " They are the four that are answered worst or least surely, and others from there to the best."
         if look.judged
         else ""
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from glasslstm.insight import figures
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import block, figure, grid, table, text
@@ -11,12 +13,12 @@ __all__ = ["memory"]
 
 _CURVES = (
     "The lag counts steps back from the one that is read last. Memory kept: what is left in the cells of what they "
-    "held so many steps before. Gradient: how much of what trains them arrives that far back. Score: how much the "
-    "answer changes without the input there. Each as a share of its largest."
+    "held so many steps before, the mean over the units. Gradient: how much of dL/dc arrives that far back. Score, "
+    "which is {score}: how much it changes without the input there. Each as a share of its largest."
 )
 _LIVES = (
-    "The steps after which half of what stands in the cell of a unit is left. Units to the left of the line forget "
-    "within a sequence."
+    "The steps after which half of what stands in the cell of a unit is left, on average: on single sequences a "
+    "unit may hold longer. Short ones are a fault where the score and the gradient do not reach back either."
 )
 _KINDS = {"retention": "memory kept", "gradient": "gradient", "score": "score"}
 
@@ -24,11 +26,34 @@ _KINDS = {"retention": "memory kept", "gradient": "gradient", "score": "score"}
 def memory(look: Look) -> str:
     """Return how far back each layer reaches, in words, as curves, and as a table."""
     parts = look.summaries
-    drawn = [
-        block(lambda: figure(figures.memory_curves(parts), _CURVES)),
-        block(lambda: figure(figures.half_lives(parts), _LIVES)),
-    ]
-    return _verdicts(parts) + grid(drawn) + block(lambda: _falls(parts))
+    apart = [{place: part} for place, part in parts.items()] if len(parts) <= _APART else [parts]
+    drawn = [block(partial(_curves, look, some, several=len(apart) > 1)) for some in apart]
+    drawn.append(block(lambda: figure(figures.half_lives(parts), _LIVES)))
+    known = _known(look)
+    said = f'<p class="lead">{text(known)}</p>' if known else _verdicts(parts)
+    return said + grid(drawn) + block(lambda: _falls(parts))
+
+
+_APART = 4  # layers and directions that get a figure each
+
+
+def _curves(look: Look, parts: dict[str, MemorySummary], *, several: bool) -> str:
+    drawn = figures.memory_curves(parts)
+    if several:
+        drawn.update_layout(title_text=f"How far back it reaches: {text(next(iter(parts)))}")
+    return figure(drawn, _CURVES.format(score=look.score_words))
+
+
+def _known(look: Look) -> str:
+    """Say what the findings know already."""
+    found = look.diagnosis
+    if found.of("axes-mixed"):
+        return "The LSTM mixes up its axes: what is said of steps here holds when that is mended."
+    if found.of("memory-too-short"):
+        return "No: the model only guesses, and what it reads far from the end is gone."
+    if found.of("gradient-vanishes"):
+        return "Hardly: the early steps get next to no gradient."
+    return ""
 
 
 def _verdicts(parts: dict[str, MemorySummary]) -> str:

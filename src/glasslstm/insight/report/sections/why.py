@@ -45,9 +45,10 @@ def _explained(look: Look, found: Explanation, number: int, extent: Extent) -> s
     ]
     return (
         paragraph(figures.trust(found), "lead")
+        + paragraph(f"The score here is {look.score_words}.", "quiet")
         + grid(trust)
         + f'<div data-explorer="why" data-model="{number}"><div class="controls">'
-        + select("sequence", "Sequence", sequences)
+        + select("sequence", "Sequence, here and above", sequences)
         + "</div>"
         + figure(drawn, _HOW, chosen=True)
         + "</div>"

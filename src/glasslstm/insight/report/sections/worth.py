@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from glasslstm.insight import figures
-from glasslstm.insight.baselines import Baseline, baselines
+from glasslstm.insight.baselines import Baseline
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import block, figure, paragraph, table
-from glasslstm.insight.report.sections.failures import scored
+from glasslstm.insight.report.sections.failures import plain_number, scored
 
-__all__ = ["worth"]
+__all__ = ["learnt", "worth"]
+
+_CONSTANT = ("majority class", "mean")  # what knows nothing of the input
 
 
 def worth(looks: Sequence[Look]) -> str:
@@ -22,45 +24,60 @@ def worth(looks: Sequence[Look]) -> str:
 
 def _worth(looks: Sequence[Look]) -> str:
     scores = {look.subject.name: look.answers.score for look in looks}
-    by_model = {look.subject.name: _baselines(look) for look in looks}
-    found = by_model[looks[0].subject.name]
+    several = len(looks) > 1
     rows = [
-        [name, base.name, base.fitted, scored(base.score), base.verdict, f"{base.p:.2g}"]
-        for name, of_model in by_model.items()
-        for base in of_model
+        [
+            *([look.subject.name] if several else []),
+            base.name,
+            base.fitted,
+            scored(base.score),
+            base.verdict,
+            f"{base.p:.2g}",
+        ]
+        for look in looks
+        for base in look.baselines
     ]
-    head = ["model", "baseline", "fitted on", "score of the baseline", "the model is", "p"]
+    head = [*(["model"] if several else []), "baseline", "fitted", "its score", "the model is", "p"]
     return (
-        "".join(paragraph(_in_words(name, of_model), "lead") for name, of_model in by_model.items())
+        "".join(paragraph(_in_words(look, several=several), "lead") for look in looks)
         + _spread([score.value for score in scores.values()])
-        + figure(figures.baselines(scores, found))
-        + table("Each model against each baseline, by a paired test on the same sequences", head, rows)
+        + figure(figures.baselines(scores, looks[0].baselines))
+        + table("The model against each baseline, by a paired test on the same sequences", head, rows)
     )
 
 
-def _baselines(look: Look) -> list[Baseline]:
-    train = look.train
-    if train is None or train.targets is None:
-        return baselines(look.answers, look.subject.series)
-    return baselines(look.answers, look.subject.series, (train.series, np.asarray(train.targets)))
-
-
-def _in_words(name: str, found: Sequence[Baseline]) -> str:
-    better = [base for base in found if base.verdict == "better"]
-    others = [base for base in found if base.verdict != "better"]
-    if not others:
-        return f"Yes: {name} is better than {_names(better)}, and chance would hardly make that difference."
-    words = " and ".join(
-        f"{_THAN[base.verdict]} the {base.name}, with {scored(base.score)}" for base in others
+def learnt(look: Look) -> str | None:
+    """Say that a model is no better than one that knows nothing of the input; ``None`` where it is."""
+    constant = next((base for base in look.baselines if base.name in _CONSTANT), None)
+    if constant is None or constant.verdict == "better":
+        return None
+    return (
+        f"It shows nothing that it has learnt: its {look.answers.score.name} is {_value(look)}, and answering the "
+        f"{constant.name} every time gives {plain_number(constant.score)}."
     )
-    return f"{'Not as it is' if len(others) == len(found) else 'Not clearly'}: {name} is {words}."
 
 
-_THAN = {"worse": "worse than", "no clear difference": "not clearly different from"}
+def _in_words(look: Look, *, several: bool) -> str:
+    who = look.subject.name if several else "the model"
+    found = look.baselines
+    behind = [base for base in found if base.verdict != "better"]
+    if not behind:
+        return f"Yes: {who}, with {look.answers.score.name} {_value(look)}, is better than {_names(found)}."
+    worse = [base for base in behind if base.verdict == "worse"]
+    if worse:
+        return f"No: with {look.answers.score.name} {_value(look)}, {who} is worse than {_names(worse)}."
+    return (
+        f"Not on these data: with {look.answers.score.name} {_value(look)}, {who} is not clearly different from "
+        f"{_names(behind)}."
+    )
+
+
+def _value(look: Look) -> str:
+    return plain_number(look.answers.score)
 
 
 def _names(found: Sequence[Baseline]) -> str:
-    return " and ".join(f"the {base.name} ({scored(base.score)})" for base in found)
+    return " and ".join(f"the {base.name} ({plain_number(base.score)})" for base in found)
 
 
 def _spread(values: Sequence[float]) -> str:
