@@ -19,6 +19,14 @@ def check_writable(path: Path) -> None:
 
     The nearest folder that is there is tried out, because permissions alone do not tell; nothing stays in it.
     """
+    if len(os.fsencode(path.name)) > _LONGEST or "\0" in str(path):
+        raise ArgumentError(
+            f"{path.name[:40]!r}... cannot be written: its name is too long or no name; choose another"
+        )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ArgumentError(
+            f"{path} cannot be written: it is a device or the like; choose the name of a file"
+        )
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir():
         raise ArgumentError(f"{path} cannot be written: {parent} is a file; expected a folder")
@@ -28,6 +36,9 @@ def check_writable(path: Path) -> None:
         raise ArgumentError(
             f"{path} cannot be written: nothing can be made in {parent} ({error.strerror}); choose another"
         ) from None
+
+
+_LONGEST = 200  # bytes of a name: most file systems take 255, and the temporary name is longer
 
 
 @contextmanager

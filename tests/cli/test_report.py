@@ -25,6 +25,7 @@ model, x, y = torch.nn.LSTM(2, 3), torch.zeros(5, 4, 2), torch.zeros(5, 4, 3)
 pair = (model, x)
 named = {"model": model, "inputs": x, "targets": y, "loss": torch.nn.functional.mse_loss}
 three = (model, x, y)
+five = (model, x, y, None, None)
 """
 
 
@@ -148,7 +149,7 @@ def test_groups_are_columns_of_the_table(calls) -> None:
         assert values == by_series[name].tolist()
 
 
-@pytest.mark.parametrize("name", ["pair", "named"])
+@pytest.mark.parametrize("name", ["pair", "three", "named"])
 def test_code_brings_its_own(calls, name) -> None:
     Path("code_of_report.py").write_text(CODE)
     assert run(f"code_of_report.py:{name}", "--out", "p.HTML").exit_code == 0
@@ -157,6 +158,7 @@ def test_code_brings_its_own(calls, name) -> None:
     assert isinstance(given[0], torch.nn.LSTM)
     assert given[1].shape == (5, 4, 2)
     assert given[2:] == () if name == "pair" else given[2].shape == (5, 4, 3)
+    assert len(given) == {"pair": 2, "three": 3, "named": 4}[name]
 
 
 REFUSED = {
@@ -186,7 +188,7 @@ REFUSED = {
     ),
     "code with a comparison": (["code.py:pair", "--compare", "model"], 2, "--compare: goes with the folder"),
     "code with a group": (["code.py:pair", "--group", "site"], 2, "--group: goes with the folder of a model"),
-    "code that is no example": (["code.py:three"], 1, "code.py:three: expected (model, inputs) or (model"),
+    "code that is no example": (["code.py:five"], 1, "code.py:five: expected (model, inputs) or (model"),
     "no code": (["gone.py:pair"], 1, "gone.py: there is no such file"),
     "other classes": (
         ["model", "data.csv", "--compare", "other"],

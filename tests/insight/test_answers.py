@@ -105,6 +105,36 @@ class TestOneAnswerEach:
     def test_the_lengths_of_the_input_leave_single_answers_alone(self):
         assert len(answers_of(random(3, 2), torch.tensor([0, 1, 0]), lengths=[5, 0, 2]).true) == 3
 
+    @pytest.mark.parametrize(
+        ("loss", "taken_as"),
+        [
+            (torch.nn.functional.binary_cross_entropy_with_logits, "one logit"),
+            (torch.nn.BCEWithLogitsLoss(), "one logit"),
+            (torch.nn.BCELoss(), "one probability"),
+            (torch.nn.functional.mse_loss, "numbers"),
+            (torch.nn.L1Loss(), "numbers"),
+            (None, "one probability"),
+        ],
+    )
+    def test_the_loss_tells_what_values_in_0_to_1_are(self, loss, taken_as):
+        said, true = torch.tensor([0.4, 0.3, 0.6]), torch.tensor([1.0, 1.0, 0.0])
+        answers = answers_of(said, true, loss=loss)
+        assert answers.taken_as == taken_as
+        assert answers.score.value == pytest.approx(
+            {"one logit": 2 / 3, "one probability": 0, "numbers": (0.6 + 0.7 + 0.6) / 3}[taken_as]
+        )
+
+    def test_one_hot_targets_are_classes(self):
+        said, true = random(6, 3), labels(6)
+        hot = torch.nn.functional.one_hot(true, 3).float()
+        one, other = answers_of(said, hot), answers_of(said, true)
+        assert one.step is None
+        np.testing.assert_array_equal(one.true, other.true)
+        np.testing.assert_array_equal(one.predicted, other.predicted)
+
+    def test_names_that_are_alike_stay_apart(self):
+        assert answers_of(random(6, 3), labels(6), class_names=["a", "a", "b"]).names == ("a", "a (2)", "b")
+
 
 class TestAnAnswerForEachStep:
     @pytest.mark.parametrize("layout", ["btk", "tbk", "bkt"])
@@ -213,6 +243,12 @@ class TestDefaultLoss:
             torch.stack([again[place] for place in kept]), torch.stack([true[place] for place in kept])
         ).backward()
         torch.testing.assert_close(logits.grad, again.grad)
+
+    def test_it_takes_any_number_of_sequences(self):
+        loss = default_loss(random(6, 5, 3), labels(6, 5))
+        said, true = random(2, 5, 3, seed=3), labels(2, 5)
+        expected = torch.nn.functional.cross_entropy(said.flatten(0, 1), true.flatten())
+        torch.testing.assert_close(loss(said, true), expected)
 
     def test_none_where_nothing_is_understood(self):
         assert default_loss(random(4, 3), random(4)) is None

@@ -97,7 +97,11 @@ class TestOneClassEach:
 
     def test_few_sequences_have_fewer_folds(self):
         found = baselines(answers_of(said([0, 1, 0]), torch.tensor([0, 1, 0])), self.SERIES[:3])
-        assert found[0].fitted == "by 2-fold cross-validation on the sample itself"
+        assert [one.fitted for one in found] == [
+            "to the sample itself",
+            "by 2-fold cross-validation on the sample itself",
+        ]
+        assert found[0].score.value == pytest.approx(2 / 3)  # the best that one answer can reach
 
     def test_a_class_of_one_and_nan_and_constant_and_empty_series(self):
         true = np.array([0] * 8 + [1])
@@ -162,7 +166,7 @@ class TestAnAnswerForEachStep:
         assert mean.score.value == pytest.approx(np.nanmean(np.abs(true - level)))
         before = np.concatenate([np.full((4, 1), level), true[:, :-1]], axis=1)
         assert persistence.score.value == pytest.approx(np.nanmean(np.abs(true - before)))
-        assert persistence.fitted == "the true answer of the step before"
+        assert persistence.fitted == "told the true answer of the step before"
         assert linear.score.value < 0.1 * mean.score.value
 
     def test_classes_and_padding_in_the_training_targets(self):
@@ -191,7 +195,7 @@ class TestAnAnswerForEachStep:
         true = np.stack([(x[:, 0] > 0).astype(int) for x in series])
         constant, _, linear = baselines(answers_of(said(true), true), series)
         assert linear.fitted == "by 5-fold cross-validation on the sample itself, one step in 4"
-        assert constant.fitted == "by 5-fold cross-validation on the sample itself"
+        assert constant.fitted == "to the sample itself"
         assert linear.score.value > 0.8
 
 
@@ -218,3 +222,32 @@ class TestRefusals:
         answers = answers_of(said(true), torch.tensor(true))
         with pytest.raises(ArgumentError, match=message):
             baselines(answers, series, train)
+
+
+class TestSeveralAnswersOnASequence:
+    """A forecast: its steps are not those of the input."""
+
+    def walks(self, seed, count=80):
+        rng = np.random.default_rng(seed)
+        walks = rng.normal(size=(count, 25, 1)).cumsum(axis=1)
+        return list(walks[:, :20]), walks[:, 20:, 0]
+
+    def test_each_is_answered_by_a_model_of_its_own(self):
+        series, true = self.walks(0)
+        more = self.walks(1)
+        answers = answers_of(torch.zeros(80, 5), torch.tensor(true), lengths=[20] * 80)
+        assert not answers.of_steps
+        mean, persistence, linear = baselines(answers, series, more)
+        assert mean.score.value == pytest.approx(np.abs(true - more[1].mean(axis=0)).mean())
+        last = np.stack([x[-1] for x in series])
+        assert persistence.score.value == pytest.approx(np.abs(true - last).mean())
+        features, own = (np.stack([summaries(x) for x in xs]) for xs in (more[0], series))
+        ridge = make_pipeline(StandardScaler(), Ridge()).fit(features, more[1])
+        assert linear.score.value == pytest.approx(np.abs(true - ridge.predict(own)).mean(), rel=1e-6)
+        assert (linear.fitted, linear.verdict) == ("on the training data", "worse")
+
+    def test_targets_that_the_model_does_not_know_are_refused(self):
+        answers = answers_of(said([0, 1, 0, 1]), torch.tensor([0, 1, 0, 1]))
+        series = [noise(3, 1, seed=k) for k in range(4)]
+        with pytest.raises(ArgumentError, match=r"train: got the target 4; expected classes 0 to 1"):
+            baselines(answers, series, (series, [0, 4, 1, 0]))

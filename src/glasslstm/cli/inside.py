@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,7 +103,7 @@ def report(
     _check_page(out)
     if _is_code(model):
         _refuse_beside_code({"DATA": data, "--train": train, "--compare": compare, "--group": group})
-        write_report(*_from_code(model), path=out)
+        write_report(*_from_code(model, (2, 3, 4)), path=out)
     else:
         clf, data = modelfile.load(model), _needed(data)
         others = [_like(clf, folder) for folder in compare or ()]
@@ -140,7 +140,7 @@ def _needed(data: Path | None) -> Path:
     return data
 
 
-def _from_code(name: str) -> tuple[Any, ...]:
+def _from_code(name: str, counts: Collection[int] = (2, 4)) -> tuple[Any, ...]:
     """Return the model, the inputs and, where there are any, targets and loss that a piece of code gives."""
     found = find_object(name)
     if callable(found) and not isinstance(found, Module):
@@ -148,7 +148,7 @@ def _from_code(name: str) -> tuple[Any, ...]:
     words = ("model", "inputs", "targets", "loss")
     if isinstance(found, Mapping) and {"model", "inputs"} <= found.keys() <= set(words):
         return tuple(found.get(word) for word in words)
-    if isinstance(found, tuple) and len(found) in (2, 4):
+    if isinstance(found, tuple) and len(found) in counts:
         return found
     got = f"a dict of {', '.join(map(str, found))}" if isinstance(found, Mapping) else type(found).__name__
     raise ArgumentError(

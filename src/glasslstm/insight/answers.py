@@ -36,6 +36,8 @@ class Answers:
         The index of the sequence that each answer belongs to, (N,), below `batch_size`.
     step
         The step that it is about, (N,); ``None`` where each sequence has one answer.
+    of_steps
+        Whether several answers on a sequence are about its steps.
     batch_size
         How many sequences there were, those without an answer included.
     loss_name
@@ -56,6 +58,7 @@ class Answers:
     batch_size: int
     loss_name: str
     taken_as: str
+    of_steps: bool = True
 
     @cached_property
     def each(self) -> NDArray[np.float64]:
@@ -127,6 +130,7 @@ def answers_of(
     class_names: Sequence[object] | None = None,
     lengths: ArrayLike | Tensor | None = None,
     batch_axis: int | None = None,
+    loss: Any = None,
 ) -> Answers:
     """Say what a model answered, by looking at its output and the targets.
 
@@ -158,6 +162,9 @@ def answers_of(
     batch_axis
         Which axis of targets for each step counts the sequences. Default: the first that has as many as `lengths`;
         without them 0.
+    loss
+        What the model is trained with: torch's losses tell by their names one logit from one probability and from a
+        number. Default: the values tell.
 
     Raises
     ------
@@ -176,7 +183,7 @@ def answers_of(
     """
     layout = layout_of(outputs, targets, lengths, batch_axis)
     rows = layout.rows(outputs, targets)
-    kind = kind_of(rows.scores, classes=layout.classes)
+    kind = kind_of(rows.scores, classes=layout.classes, loss=loss)
     scores = rows.scores.detach().double().cpu()
     probability = None if kind.probability is None else kind.probability(scores).numpy()
     if not np.isfinite(scores.numpy() if probability is None else probability).all():
@@ -194,6 +201,7 @@ def answers_of(
         batch_size=layout.batch_size,
         loss_name=kind.loss_name,
         taken_as=kind.name,
+        of_steps=layout.of_steps,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,9 +59,11 @@ def baselines(
     """Answer the same questions by simple models, and compare.
 
     The majority class or the mean; persistence, that is the last value of the one channel that is best on the data
-    fitted on (numbers), or the true answer of the step before where each step has one; and a logistic or ridge
-    regression, on :func:`summaries` or on the step's own channels. Each is compared with the model by a paired
-    test: McNemar's, exact, for one class each; otherwise the signs of the differences are flipped sequence by sequence.
+    fitted on (numbers); where each step has an answer, the true answer of the step before, which a model may not know;
+    and a logistic or ridge regression, on :func:`summaries` or on the step's own channels. Several answers on a
+    sequence that are not about its steps, such as a forecast, are answered by a model each. Each is compared with the
+    model by a paired test: McNemar's, exact, for one class each; otherwise the signs of the differences are flipped
+    sequence by sequence.
 
     Parameters
     ----------
@@ -90,24 +92,62 @@ def baselines(
     majority class 0.5 no clear difference
     linear model 1.0 worse
     """
-    task = _task(answers, [_matrix(x) for x in series], train)
-    if answers.task == "classes":
-        constant, name = DummyClassifier(strategy="most_frequent"), "majority class"
+    matrices = [_matrix(x) for x in series]
+    if answers.step is None or answers.of_steps:
+        found = _answered(answers, matrices, train)
     else:
-        constant, name = DummyRegressor(), "mean"
+        found = _each_answered(answers, answers.step, matrices, train)
+    return [_baseline(answers, name, *own) for name, own in found.items()]
+
+
+_Answered: TypeAlias = dict[str, tuple[str, NDArray[Any]]]
+"""By the name of a baseline how it was fitted, and what it answers, (N,)."""
+
+
+def _answered(answers: Answers, series: list[NDArray[np.float64]], train: Any) -> _Answered:
+    task = _task(answers, series, train)
     rows = task.rows()
-    found = {name: (task.fitted(), task.predict(constant, rows))}
+    name = "majority class" if answers.task == "classes" else "mean"
+    found = {name: _constant(answers, task)}
     if answers.step is not None:
-        found["persistence"] = (
-            "the true answer of the step before",
-            _previous(answers, answers.step, found[name][1]),
-        )
+        told = _previous(answers, answers.step, found[name][1])
+        found["last true answer"] = ("told the true answer of the step before", told)
     elif answers.task == "numbers":
         found["persistence"] = (task.fitted(), task.predict(_filled(_BestChannel()), task.last_values()))
     linear = LogisticRegression(max_iter=1000) if answers.task == "classes" else Ridge()
     model = _filled(StandardScaler(), linear)
     found["linear model"] = (task.fitted(_MOST_ROWS), task.predict(model, rows, _MOST_ROWS))
-    return [_baseline(answers, name, *own) for name, own in found.items()]
+    return found
+
+
+def _constant(answers: Answers, task: _Task) -> tuple[str, NDArray[Any]]:
+    """Return the one answer that is best on the training data; without them, on the sample, which flatters it."""
+    own = len(task.folds) > 1
+    fitted = answers.true if own else task.true[task.folds[0][0]]
+    dummy = DummyClassifier(strategy="most_frequent") if answers.task == "classes" else DummyRegressor()
+    answer = dummy.fit(np.zeros((len(fitted), 1)), fitted).predict(np.zeros((len(answers.true), 1)))
+    return "to the sample itself" if own else task.fitted(), answer
+
+
+def _each_answered(
+    answers: Answers, step: NDArray[np.int64], series: list[NDArray[np.float64]], train: Any
+) -> _Answered:
+    """Answer each of several questions about a whole sequence, as of a forecast, by a model of its own."""
+    found: _Answered = {}
+    for which in np.unique(step):
+        own = step == which
+        part = replace(
+            answers,
+            true=answers.true[own],
+            predicted=answers.predicted[own],
+            probability=None,
+            sequence=answers.sequence[own],
+            step=None,
+        )
+        targets = None if train is None else [np.asarray(y).reshape(-1)[which] for y in train[1]]
+        for name, (fitted, predicted) in _answered(part, series, train and (train[0], targets)).items():
+            found.setdefault(name, (fitted, np.zeros_like(answers.true)))[1][own] = predicted
+    return found
 
 
 def summaries(series: ArrayLike) -> NDArray[np.float64]:
@@ -178,6 +218,7 @@ class _Task(NamedTuple):
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
+                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
                 predicted[test] = model.fit(rows[chosen], own).predict(rows[test])
         return predicted[-self.asked :]
 
@@ -222,7 +263,15 @@ def _training_answers(answers: Answers, series: list[NDArray[np.float64]], targe
         raise ArgumentError(
             f"train: got {len(series)} series and {len(targets)} targets; expected as many of both"
         )
-    own = [np.asarray(y, dtype=answers.true.dtype).reshape(-1) for y in targets]
+    own = [np.asarray(y, dtype=float).reshape(-1) for y in targets]
+    if answers.task == "classes":
+        known = np.concatenate(own) if own else np.zeros(0)
+        wrong = known[~np.isin(known, [-100, *range(len(answers.names))])]
+        if len(wrong):
+            raise ArgumentError(
+                f"train: got the target {wrong[0]:g}; expected classes 0 to {len(answers.names) - 1}, as the model has"
+            )
+        own = [y.astype(np.int64) for y in own]
     if answers.step is not None:
         own = [y[: len(x)] for x, y in zip(series, own, strict=True)]
     elif any(len(y) != 1 for y in own):

@@ -48,10 +48,24 @@ _PROBABILITY = Kind("one probability", "binary cross-entropy", functional.binary
 _NUMBERS = Kind("numbers", "mean squared error", functional.mse_loss, None)
 
 
-def kind_of(scores: Tensor, *, classes: bool) -> Kind:
-    """Tell logits, probabilities and numbers apart by their values."""
+_BY_LOSS = {
+    "withlogits": _LOGIT,
+    "binarycrossentropy": _PROBABILITY,
+    "bceloss": _PROBABILITY,
+    "mse": _NUMBERS,
+    "l1loss": _NUMBERS,
+    "huber": _NUMBERS,
+}
+
+
+def kind_of(scores: Tensor, *, classes: bool, loss: Any = None) -> Kind:
+    """Tell logits, probabilities and numbers apart: by the name of the loss where it tells, else by their values."""
     if not classes:
         return _NUMBERS
+    name = str(getattr(loss, "__name__", type(loss).__name__)).lower().replace("_", "")
+    named = next((kind for word, kind in _BY_LOSS.items() if word in name), None)
+    if scores.dim() == 1 and named is not None:
+        return named
     scores = scores.detach().double()
     if scores.dim() == 1:
         return _PROBABILITY if bool(((scores >= 0) & (scores <= 1)).all()) else _LOGIT
@@ -83,6 +97,8 @@ class Layout:
     batch_size: int
     steps: int
     lengths: Tensor | None
+    of_steps: bool
+    """Whether several answers on a sequence are about its steps, as far as the lengths tell."""
 
     def rows(self, outputs: Any, targets: Any) -> Rows:
         """Return the answers of an output of this layout, without those that are padding or marked to be left out."""
@@ -132,9 +148,10 @@ def layout_of(outputs: Any, targets: Any, lengths: Any, batch_axis: int | None) 
     lengths = None if lengths is None else torch.as_tensor(lengths).detach().flatten()
     axis = _batch_axis(shape, lengths, 0 if class_axis == 1 else batch_axis)  # (B, K, T) begins with B
     batch_size, steps = shape[axis], shape[1 - axis] if len(shape) == 2 else 1
-    if lengths is not None and (steps == 1 or steps < int(lengths.max())):
-        lengths = None  # the answers are not about the steps of the input
-    return Layout(not single or yes_or_no, class_axis, axis, batch_size, steps, lengths)
+    of_steps = steps > 1 and (lengths is None or steps >= int(lengths.max()))
+    return Layout(
+        not single or yes_or_no, class_axis, axis, batch_size, steps, lengths if of_steps else None, of_steps
+    )
 
 
 def _marks(true: Tensor) -> Tensor:
@@ -174,7 +191,14 @@ def _tensors(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
         ) from error
     if true.is_complex() or not true.numel():
         raise ArgumentError(f"targets: got {described(true)}; expected at least one real number")
+    if _is_one_hot(true) and true.shape == output.shape:
+        true = true.argmax(-1)
     return output, true.long() if not true.is_floating_point() else true
+
+
+def _is_one_hot(true: Tensor) -> bool:
+    marks = true.dim() > 1 and true.size(-1) > 1 and bool(torch.isin(true, _marks(true)).all())
+    return marks and bool((true.sum(-1) == 1).all())
 
 
 def _check_classes(true: Tensor, count: int, classes: bool) -> None:
@@ -186,10 +210,14 @@ def _check_classes(true: Tensor, count: int, classes: bool) -> None:
 
 
 def names_of(names: Sequence[object] | None, count: int) -> tuple[str, ...]:
-    """Return the names of the classes as text; by default their numbers."""
+    """Return the names of the classes as text, told apart; by default their numbers."""
     names = range(count) if names is None else names
     if len(names) != count:
         raise ArgumentError(
             f"class_names: got {len(names)} names; expected one for each of the {count} classes"
         )
-    return tuple(map(str, names))
+    found: list[str] = []
+    for name in map(str, names):  # a name stands for one class alone
+        same = sum(one == name or one.startswith(f"{name} (") for one in found)
+        found.append(f"{name} ({same + 1})" if same else name)
+    return tuple(found)

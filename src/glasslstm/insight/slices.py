@@ -132,6 +132,8 @@ def _p_value(answers: Answers, members: NDArray[np.bool_]) -> float:
 
 def _checked(name: str, values: ArrayLike, batch_size: int) -> NDArray[Any]:
     array = np.asarray(values)
+    if array.dtype.kind == "f":
+        array = np.where(np.isfinite(array), array, np.nan)
     if array.shape != (batch_size,):
         raise ArgumentError(
             f"groups: {str(name)!r} has the shape {array.shape}; expected one value for each of the "

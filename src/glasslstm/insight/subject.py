@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from glasslstm.errors import ArgumentError, GlassLSTMError
 from glasslstm.insight.case import Loss
 from glasslstm.insight.probe import first_call
-from glasslstm.insight.running import first_tensor, run, undisturbed
+from glasslstm.insight.running import described, first_tensor, run, undisturbed
+from glasslstm.nn.inputs import Batch
 
 __all__ = ["Rows", "Subject", "Take", "subject_of"]
 
@@ -81,9 +82,16 @@ class Subject:
         return np.array([len(one) for one in self.series], np.int64)
 
     def rows(self, most: int) -> Rows:
-        """Return the positions of at most so many sequences, evenly spread; of all where they cannot be told apart."""
-        count = min(len(self), most) if self.divisible else len(self)
-        return np.unique(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
+        """Return the positions of at most so many sequences, evenly spread; of all where they cannot be told apart.
+
+        Those without a step are left out, for there is nothing to see.
+        """
+        if not self.divisible:
+            return np.arange(len(self))
+        there = np.flatnonzero(self.lengths)
+        evenly = np.unique(np.linspace(0, len(there) - 1, min(len(there), most)).round().astype(np.int64))
+        chosen: Rows = there[evenly]
+        return chosen
 
 
 def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None = None) -> Subject:
@@ -109,10 +117,24 @@ def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None =
         return found
     targets = _as_tensor(targets)
     _, _, batches, output = first_call(model, inputs)
+    if _one_by_one(batches, output):
+        return Subject(
+            model=model,
+            series=[batch.x[:, 0].detach().float().cpu().numpy() for batch in batches],
+            answer=partial(_on_cpu, output),
+            targets=_on_cpu(targets),
+            loss=loss,
+            take=lambda _: (inputs, targets),
+            divisible=False,
+        )
     x = torch.cat([batch.x for batch in batches]).detach().float().cpu()
     lengths = batches[0].lengths if len(batches) == 1 else None
     sizes = [len(x)] * x.size(1) if lengths is None else lengths.tolist()
     take, batch_axis = _take(model, inputs, targets, output, x.size(1))
+    if not any(sizes):
+        raise ArgumentError(
+            f"inputs: no sequence has a step, in {described(inputs)}; give one or more with steps"
+        )
     return Subject(
         model=model,
         series=[x[:size, b].numpy() for b, size in enumerate(sizes)],
@@ -123,6 +145,13 @@ def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None =
         divisible=take is not None,
         batch_axis=batch_axis,
     )
+
+
+def _one_by_one(batches: Sequence[Batch], output: Any) -> bool:
+    """Tell whether the model calls its LSTM once for each sequence."""
+    found = first_tensor(output)
+    alone = len(batches) > 1 and all(batch.x.size(1) == 1 for batch in batches)
+    return alone and found is not None and found.dim() > 0 and len(found) == len(batches)
 
 
 def _take(
@@ -142,7 +171,11 @@ def _take(
             except GlassLSTMError:
                 continue
             for out in (0, 1):
-                if found is not None and _counts(expected, out, count) and _same(found, _cut(expected, rows, out, count)):
+                if (
+                    found is not None
+                    and _counts(expected, out, count)
+                    and _same(found, _cut(expected, rows, out, count))
+                ):
                     return partial(_some, inputs, targets, axis, out, count), out
     return None, None
 

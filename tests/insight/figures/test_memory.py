@@ -138,7 +138,8 @@ class TestHalfLives:
         np.testing.assert_allclose(bars.y, np.array(bars.customdata) / 11)
 
     @pytest.mark.parametrize(
-        ("steps", "bin_", "within"), [(7, "4-8", 0.807), (64, "64-128", 0), (1000, "512-1024", 0.966), (1, "1-2", 0)]
+        ("steps", "bin_", "within"),
+        [(7, "4-8", 0.807), (64, "64-128", 0), (1000, "512-1024", 0.966), (1, "1-2", 0)],
     )
     def test_the_line_is_at_the_longest_sequence(self, steps, bin_, within):
         figure = half_lives({"a": constant(half_life_of(0.5, 3), steps)})

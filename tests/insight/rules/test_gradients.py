@@ -47,8 +47,8 @@ class TestVanishes:
         assert found[0].value == pytest.approx(share.item())
         reach = sum(1 for k in range(1, 21) if 0.2**k * gates.cell_grad[-1, 0].norm() > 1e-4 * largest[0])
         assert found[0].evidence == (
-            f"dL/dc_t and dL/dh_t are below 0.0001 of their largest more than {reach} steps before the last, of 21; the first "
-            f"half of the steps gets {share:.1g} of it"
+            f"dL/dc_t and dL/dh_t are below 0.0001 of their largest more than {reach} steps before the last, of 21; "
+            f"the first half of the steps gets {share:.1g} of it"
         )
         assert found[0].severity == "warning"
         assert "gl.init.chrono_(model.lstm, max_steps=21)" in found[0].change

@@ -207,7 +207,7 @@ def _beats_chance(found: Explanation, method: str) -> bool:
     gain = to_numpy(drops[method] - drops["random"])[(found.deletion.k > 0).cpu().numpy()]
     mean, error = _mean(gain)
     half = stats.t.ppf((1 + _CONFIDENCE) / 2, np.isfinite(gain).sum() - 1) * error
-    return bool(mean > half)  # not where either is NaN
+    return bool(mean > half and found.deletion.mean(method)[0] > 0)  # not where any is NaN
 
 
 def _test(found: Explanation, methods: Sequence[str]) -> str:

@@ -120,7 +120,7 @@ def labels(names: Iterable[object], longest: int = 14) -> list[str]:
             mark = f" ({count})"
             short = _cut(text, longest - len(mark)) + mark
         found[short] = None
-    return [html.escape(short).replace("$", "&#36;") for short in found]
+    return [html.escape(short).replace("$", "&#36;").replace("{", "&#123;") for short in found]
 
 
 def _cut(text: str, longest: int) -> str:

@@ -86,7 +86,7 @@ def unit_order(gates: GateTrace, order: Order, sequence: int | None = None) -> N
     gates = batched(gates)
     if sequence is not None:
         gates = only(gates, sequence)
-    return np.argsort(-_figures(gates, order).cpu().numpy(), kind="stable")
+    return np.argsort(-_figures(gates, order).double().cpu().numpy(), kind="stable")
 
 
 def _figures(gates: GateTrace, order: Order) -> Tensor:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from glasslstm._files import check_writable, written_whole
-from glasslstm.errors import ArgumentError
+from glasslstm.errors import ArgumentError, ArgumentTypeError
 from glasslstm.insight.case import Loss, check_loss
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.render import rendered
@@ -91,10 +92,12 @@ def report(
     >>> report(Model(), x, y, path=tempfile.mkdtemp() + "/report.html").name
     'report.html'
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"path: expected the name of a file, got {type(path).__name__}")
     path = Path(path)
+    check_writable(path)
     if path.is_dir():
         raise ArgumentError(f"path: got the folder {path}; expected a file, such as {path / 'report.html'}")
-    check_writable(path)
     if not isinstance(model, (list, tuple)):
         model = [model]
     if isinstance(model[0] if model else None, nn.Module) and loss is not None:
@@ -110,9 +113,17 @@ def report(
         for one, name in zip(model, called, strict=True)
     ]
     subjects = [replace(one, **_recorded(record, k, len(model))) for k, one in enumerate(subjects)]
-    fitted_on = None if train is None else subject_of(model[0], *train)
+    counts = {len(one) for one in subjects}
+    if len(counts) > 1:
+        raise ArgumentError(
+            f"model: the models read {' and '.join(map(str, sorted(counts)))} sequences in these inputs; expected as "
+            "many of all: look at batch_first"
+        )
+    fitted_on = None if train is None else subject_of(model[0], *_pair(train))
     first = Look(subjects[0], fitted_on, _checked(groups, len(subjects[0])))
     looks = [first, *(Look(one, fitted_on, first.groups, like=first) for one in subjects[1:])]
+    if class_names is not None and targets is not None:
+        _check_class_names(first)
     content = rendered(looks, title)
     with written_whole(path) as partial:
         partial.write_text(content, "utf-8")
@@ -125,19 +136,51 @@ def _names(names: Sequence[str] | None, models: Sequence[Any]) -> list[str]:
     if names is None:
         kinds = [type(one).__name__ for one in models]
         return kinds if len(kinds) == 1 else [f"{k + 1}: {kind}" for k, kind in enumerate(kinds)]
-    if isinstance(names, str) or len(names) != len(models):
+    if not _is_list(names) or len(names) != len(models):
         raise ArgumentError(f"names: expected one for each of the {len(models)} models, got {names!r}")
-    return [*map(str, names)]
+    found: list[str] = []
+    for name in (str(name)[:_LONGEST] for name in names):
+        same = sum(one == name or one.startswith(f"{name} (") for one in found)
+        found.append(f"{name} ({same + 1})" if same else name)
+    return found
+
+
+_LONGEST = 60  # letters of a name
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+
+
+def _pair(train: Any) -> tuple[Any, Any]:
+    if not isinstance(train, (tuple, list)) or len(train) != 2:
+        raise ArgumentError(
+            f"train: expected the inputs and the targets of the training data, (x, y); got {type(train).__name__}"
+        )
+    return train[0], train[1]
 
 
 def _with_names(subject: Subject, **names: Sequence[Any] | None) -> Subject:
     """Take over the names that were given, each checked against what it names."""
-    given = {role: [*map(str, found)] for role, found in names.items() if found is not None}
+    for role, found in names.items():
+        if found is not None and not _is_list(found):
+            raise ArgumentTypeError(f"{role}: expected a list of names, got {type(found).__name__}")
+    given = {
+        role: [str(name)[:_LONGEST] for name in found] for role, found in names.items() if found is not None
+    }
     counts = {"channel_names": subject.series[0].shape[1], "sequence_names": len(subject)}
     for role, count in counts.items():
         if role in given and len(given[role]) != count:
             raise ArgumentError(f"{role}: expected {count} names, got {len(given[role])}")
     return replace(subject, **given)  # type: ignore[arg-type]
+
+
+def _check_class_names(look: Look) -> None:
+    try:
+        _ = look.answers
+    except ArgumentError as error:
+        if str(error).startswith("class_names"):
+            raise
 
 
 def _recorded(record: Any, k: int, count: int) -> dict[str, Any]:
@@ -146,14 +189,26 @@ def _recorded(record: Any, k: int, count: int) -> dict[str, Any]:
     records = record if isinstance(record, (list, tuple)) else [record]
     if len(records) != count:
         raise ArgumentError(f"record: expected one for each of the {count} models, got {len(records)}")
-    found = records[k]
-    return {"record": found.table() if hasattr(found, "table") else dict(found or {})}
+    found = records[k].table() if hasattr(records[k], "table") else records[k]
+    if not isinstance(found, (Mapping, type(None))):
+        raise ArgumentTypeError(
+            f"record: expected a glasslstm.Record or its table, got {type(found).__name__}"
+        )
+    return {"record": dict(found or {})}
 
 
 def _checked(groups: Mapping[str, Sequence[Any]] | None, count: int) -> dict[str, Sequence[Any]]:
+    if groups is not None and not isinstance(groups, Mapping):
+        raise ArgumentTypeError(
+            f"groups: expected a mapping of names to the values of the sequences, got {type(groups).__name__}"
+        )
+    found: dict[str, Sequence[Any]] = {}
     for name, values in (groups or {}).items():
-        if len(values) != count:
+        found[str(name)] = (
+            list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+        )
+        if len(found[str(name)]) != count or any(np.ndim(value) for value in found[str(name)]):
             raise ArgumentError(
-                f"groups: {name!r} has {len(values)} values; expected one for each of the {count} sequences"
+                f"groups: {name!r} has {len(found[str(name)])} values; expected one for each of the {count} sequences"
             )
-    return dict(groups or {})
+    return found

@@ -19,14 +19,13 @@ from glasslstm.insight.case import Entry
 from glasslstm.insight.figures.gates import ORDERS, SHOWN, unit_order
 from glasslstm.insight.figures.timeline import input_row
 from glasslstm.insight.report.look import Look
+from glasslstm.insight.report.page import arrayed
 
 __all__ = ["Extent", "explored", "extent_of", "packed", "quantities"]
 
 _LEVELS = 65534  # what 16 bits can tell apart, less one for what is no number
 _BYTES = 2 * 4 / 3  # of a number in base64
-_OF_A_STEP = (
-    50  # numbers beside the gates: curves of the input, the scores of three methods, those of 20 channels
-)
+_OF_A_STEP = 100  # numbers beside the gates: input (twice), three methods, 20 channels (twice), steps
 
 # From all that a page may have down to the least that still tells something: sequences, and units of each layer.
 _EXTENTS = [
@@ -54,6 +53,8 @@ class Extent(NamedTuple):
 
 def extent_of(looks: Sequence[Look], limit: int) -> Extent:
     """Return how much of the traces fits into so many bytes."""
+    if not looks:
+        return Extent(0, 0, 0)
     longest = max(len(one) for look in looks for one in look.series)
     for sequences, units in _EXTENTS:
         size = sum(_bytes(look, sequences, units) for look in looks)
@@ -113,6 +114,7 @@ def _place(look: Look, entry: Entry, firsts: Sequence[int], most: int) -> dict[s
         "layer": entry.layer,
         "direction": entry.direction,
         "whole": H,
+        "projected": None if entry.gates.hidden.size(-1) == H else entry.gates.hidden.size(-1),
         "units": kept.tolist(),
         "orders": {order: [at[u] for u in units.tolist() if u in at] for order, units in orders.items()},
         "values": {
@@ -153,9 +155,11 @@ def _why(look: Look, firsts: Sequence[int]) -> list[Any] | None:
 
 def _packed_figure(value: Any) -> Any:
     """Pack every array of a figure, and leave out its template."""
+    if isinstance(value, Mapping) and "bdata" in value:
+        return _packed_figure(arrayed(value))
     if isinstance(value, Mapping):
         return {key: _packed_figure(part) for key, part in value.items() if key != "template"}
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         return packed(value)
     if isinstance(value, (list, tuple)):
         return [_packed_figure(part) for part in value]
@@ -163,13 +167,16 @@ def _packed_figure(value: Any) -> Any:
 
 
 def packed(values: NDArray[Any]) -> dict[str, Any]:
-    """Pack numbers into 16 bits each, between their least and their largest: exact to 1/131,068 of that range.
+    """Pack numbers into 16 bits each, between their least and their largest.
+
+    Real numbers are exact to 1/131,068 of that range, whole numbers to the last digit (below 65,534 of them).
 
     Examples
     --------
     >>> packed(np.array([[0.0, 1.0], [0.5, np.nan]]))
-    {'shape': [2, 2], 'low': 0.0, 'high': 1.0, 'packed': 'AAD+//9///8='}
+    {'shape': [2, 2], 'low': 0.0, 'high': 1.0, 'whole': False, 'packed': 'AAD+//9///8='}
     """
+    whole = np.asarray(values).dtype.kind in "iu"
     values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
     low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
@@ -179,5 +186,6 @@ def packed(values: NDArray[Any]) -> dict[str, Any]:
         "shape": list(values.shape),
         "low": float(low),
         "high": float(high),
+        "whole": whole,
         "packed": base64.b64encode(bits.tobytes()).decode("ascii"),
     }

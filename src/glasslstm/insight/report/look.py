@@ -42,6 +42,8 @@ class Look:
         What is looked at.
     loss
         The loss, given or chosen by what the targets are; ``None`` where there is none.
+    loss_fails
+        Whether the loss cannot be computed on some of the sequences alone; known after the diagnosis.
     train
         The data that the model was trained on, ``None`` where they were not given.
     groups
@@ -59,6 +61,7 @@ class Look:
     ) -> None:
         self.subject, self.train, self.groups, self.like = subject, train, dict(groups or {}), like
         self.loss = _loss(subject)
+        self.loss_fails = False
 
     @cached_property
     def looked_at(self) -> Rows:
@@ -71,7 +74,13 @@ class Look:
         inputs, targets = self.subject.take(self.looked_at)
         training = {module: module.training for module in model.modules()}
         with undisturbed(model):
-            case = Case(model, inputs, targets if self.loss else None, self.loss, training)
+            try:
+                case = Case(model, inputs, targets if self.loss else None, self.loss, training)
+            except GlassLSTMError:
+                if self.loss is None or len(self.looked_at) == len(self.subject):
+                    raise
+                self.loss_fails = True  # on some of the sequences, as where it has weights for all of them
+                case = Case(model, inputs, training=training)
             return case.sound, examine(case)
 
     @property
@@ -98,6 +107,7 @@ class Look:
             class_names=subject.class_names,
             lengths=subject.lengths,
             batch_axis=subject.batch_axis,
+            loss=subject.loss,
         )
 
     @cached_property
@@ -140,7 +150,10 @@ class Look:
         try:
             order = np.argsort(-self.badness, kind="stable")
         except GlassLSTMError:
-            return np.unique(np.linspace(0, len(self.subject) - 1, _SHOWN).round().astype(np.int64))
+            order = np.flatnonzero(self.subject.lengths)
+            chosen: Rows = order[np.unique(np.linspace(0, len(order) - 1, _SHOWN).round().astype(np.int64))]
+            return chosen
+        order = order[self.subject.lengths[order] > 0]
         rest = order[_WORST:]
         spread = np.unique(np.linspace(0, len(rest) - 1, _SHOWN - _WORST).round().astype(np.int64))
         return np.concatenate([order[:_WORST], rest[spread]]) if len(rest) else order
@@ -149,7 +162,7 @@ class Look:
     def explained(self) -> Rows:
         """The sequences that are explained: those shown, and more."""
         if not self.subject.divisible:
-            return np.arange(len(self.subject))
+            return self.subject.rows(len(self.subject))
         others = np.setdiff1d(self.subject.rows(_EXPLAINED), self.shown)
         return np.concatenate([self.shown, others])[:_EXPLAINED]
 
@@ -161,13 +174,15 @@ class Look:
         except GlassLSTMError as error:
             return error
 
-    def _target(self) -> _LastAnswer | None:
-        """Return the score that is explained; ``None`` for the logit of the class that each sequence is taken for."""
-        output = first_tensor(self.subject.outputs)
-        several = output is not None and output.dim() == 2 and output.size(1) > 1
-        if output is None or not (output.dim() == 3 or (several and self.score_unit == "output")):
+    def _target(self) -> _Answer | None:
+        """Return the score that is explained; ``None`` where :func:`explain` finds it by itself."""
+        output = self.subject.outputs
+        found = first_tensor(output)
+        if found is None or (found.dim() < 2 and found is output):
             return None
-        return _LastAnswer(self.subject.lengths[self.explained])
+        if found is output and found.dim() == 2 and (found.size(1) == 1 or self.score_unit == "logit"):
+            return None
+        return _Answer(self.subject.lengths[self.explained], classes=self.score_unit == "logit")
 
     @cached_property
     def score_unit(self) -> str:
@@ -222,6 +237,14 @@ class Look:
         if not found:
             raise ArgumentError("no LSTM of the model reads the sequences as they are, one beside the other")
         return found
+
+    @property
+    def explorable(self) -> bool:
+        """Whether there is anything to choose from: an LSTM that reads the sequences as they are."""
+        try:
+            return bool(self.shown_entries)
+        except GlassLSTMError:
+            return False
 
     @property
     def judged(self) -> bool:
@@ -315,21 +338,22 @@ def _loss(subject: Subject) -> Loss | None:
     )
 
 
-class _LastAnswer:
-    """The score of a model that answers several times: what it says last, of classes its own first choice then."""
+class _Answer:
+    """What a model answers: the last of several answers, and of classes the one that it takes a sequence for."""
 
-    def __init__(self, lengths: Rows) -> None:
-        self._lengths = torch.from_numpy(lengths)
+    def __init__(self, lengths: Rows, *, classes: bool) -> None:
+        self._lengths, self._classes = torch.from_numpy(lengths), classes
         self._chosen: Tensor | None = None
 
     def __call__(self, output: Any) -> Tensor:
         scores = first_tensor(output)
         B = len(self._lengths)
-        if scores is None or scores.dim() not in (2, 3) or B not in scores.shape[:2]:
+        if scores is None or scores.dim() not in (1, 2, 3) or B not in scores.shape[:2]:
             raise ArgumentError("the model does not answer with one tensor, a row for each sequence")
-        by_sequence = scores if len(scores) == B else scores.transpose(0, 1)
-        last = (self._lengths - 1).clamp(max=by_sequence.size(1) - 1)
-        answer = by_sequence[torch.arange(B), last]
+        answer = scores if len(scores) == B else scores.transpose(0, 1)
+        if answer.dim() == 3 or (answer.dim() == 2 and not self._classes):
+            last = (self._lengths - 1).clamp(max=answer.size(1) - 1)
+            answer = answer[torch.arange(B), last]
         if answer.dim() == 1:
             return answer
         if self._chosen is None:

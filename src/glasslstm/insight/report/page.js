@@ -47,7 +47,7 @@
     const { data } = sources.get(figure);
     const columns = data.flatMap((trace) =>
       trace.type === "heatmap"
-        ? trace.y.map((name, row) => [`${trace.name} ${plain(name)}`, trace.z[row]])
+        ? trace.y.map((name, row) => [`${trace.name} ${plain(name)}`, (trace.customdata || trace.z)[row]])
         : [[plain(trace.name), trace.customdata || trace.y]],
     );
     const caption = `${figure.querySelector("h4").textContent}; ${figure.querySelector(".place").textContent}`;
@@ -72,10 +72,11 @@
   }
 
   // ---- Numbers that are packed into 16 bits each: see packed() in explore.py.
-  function unpack({ shape, low, high, packed }) {
+  function unpack({ shape, low, high, whole, packed }) {
     const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
     const bits = new Uint16Array(bytes.buffer);
-    const numbers = Array.from(bits, (share) => (share === 65535 ? null : low + ((high - low) * share) / 65534));
+    const value = (share) => low + ((high - low) * share) / 65534;
+    const numbers = Array.from(bits, (share) => (share === 65535 ? null : whole ? Math.round(value(share)) : value(share)));
     if (shape.length < 2) return numbers;
     return Array.from({ length: shape[0] }, (_, k) => numbers.slice(k * shape[1], (k + 1) * shape[1]));
   }
@@ -118,7 +119,7 @@
 
       const gate = value("gate");
       const numbers = unpack(place.values[gate][k]);
-      const projected = gate === "hidden" && numbers.length !== place.units.length;
+      const projected = gate === "hidden" && place.projected !== null;
       const rows = projected ? numbers.map((_, row) => row) : place.orders[value("order")];
       const x = steps(numbers[0].length);
       const ends = quantities[gate].limits || largest(place.values[gate]);
@@ -127,7 +128,8 @@
       Object.assign(layout.coloraxis.colorbar, { tickvals: [ends[0], (ends[0] + ends[1]) / 2, ends[1]] });
       layout.coloraxis.colorbar.title.text = `${quantities[gate].name}\u2002`;
       layout.xaxis.title.text = title;
-      const some = rows.length < place.whole ? ` (${rows.length} of ${place.whole})` : "";
+      const whole = projected ? place.projected : place.whole;
+      const some = rows.length < whole ? ` (${rows.length} of ${whole})` : "";
       layout.annotations[0].text = `Units, ${orders[projected ? "unit" : value("order")]}`;
       layout.yaxis.title.text = `unit${some}`;
       const z = rows.map((row) => numbers[row]);
@@ -142,7 +144,7 @@
 
       const six = Object.keys(quantities).map((name, q) => {
         let y = unpack(place.values[name][k])[chosen];
-        if (name === "hidden" && projectedPlace(place, k)) {
+        if (name === "hidden" && place.projected !== null) { // what is projected is o tanh(c)
           const [o, c] = ["output_gate", "cell"].map((part) => unpack(place.values[part][k])[chosen]);
           y = o.map((open, step) => open * Math.tanh(c[step]));
         }
@@ -153,7 +155,6 @@
       show(one, { data: [...six, ...input(first.one, 6, x)], layout: look }, `Unit ${place.units[chosen]}`, where);
     }
 
-    const projectedPlace = (place, k) => place.values.hidden[k].shape[0] !== place.units.length;
     const largest = (packed) => {
       const most = Math.max(...packed.map(({ low, high }) => Math.max(-low, high)));
       return [-most || -1, most || 1];

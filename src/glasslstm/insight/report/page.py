@@ -11,6 +11,7 @@ from string import Template
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glasslstm._extras import require
 from glasslstm.errors import GlassLSTMError
@@ -25,6 +26,7 @@ from glasslstm.insight.figures.style import DARK, LIGHT  # noqa: E402
 from glasslstm.insight.report.tables import plain, tables  # noqa: E402
 
 __all__ = [
+    "arrayed",
     "block",
     "code",
     "figure",
@@ -134,6 +136,9 @@ def figure(drawn: go.Figure, caption: str = "", *, chosen: bool = False) -> str:
     drawn.layout.title = None
     saved = _TITLE + _SUBTITLE * bool(subtitle)
     drawn.update_layout(margin={"t": _ABOVE}, height=drawn.layout.height - saved)  # it grows by the legend
+    if chosen:  # its numbers come from what the reader chooses
+        for trace in drawn.data:
+            trace.update(x=[], y=[], customdata=None, **({"z": [[]]} if trace.type == "heatmap" else {}))
     about = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
     if subtitle or chosen:
         about += f'<p class="place quiet"{" aria-live=polite" if chosen else ""}>{text(subtitle)}</p>'
@@ -214,13 +219,17 @@ def to_json(value: Any) -> str:
     return str(to_json_plotly(_plain(value), engine="json")).replace("<", "\\u003c")
 
 
+def arrayed(packed: Mapping[str, Any]) -> NDArray[Any]:
+    """Return the array that plotly has packed."""
+    flat = np.frombuffer(base64.b64decode(packed["bdata"]), np.dtype(packed["dtype"]))
+    return flat.reshape([int(size) for size in str(packed.get("shape", flat.size)).split(",")])
+
+
 def _plain(value: Any) -> Any:
     """Turn arrays, those that plotly has packed too, to lists, and shorten numbers."""
     if isinstance(value, Mapping):
         if "bdata" in value:
-            flat = np.frombuffer(base64.b64decode(value["bdata"]), np.dtype(value["dtype"]))
-            shape = [int(size) for size in str(value.get("shape", flat.size)).split(",")]
-            return _plain(flat.reshape(shape))
+            return _plain(arrayed(value))
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())

@@ -24,15 +24,28 @@ __all__ = ["LIMIT", "rendered"]
 LIMIT = 8_000_000
 """Bytes of a page, at most."""
 
-_ROOM = 1_500_000  # for all but plotly and what the explorers have
+_ROOM = 1_000_000  # for all but plotly and what the explorers have, to begin with
+_TRIES = 3
 _SIDE_BY_SIDE = 2
 
 
 def rendered(looks: Sequence[Look], title: str | None = None) -> str:
     """Return the page about one model, or about several of which two are shown side by side."""
+    room = _ROOM
+    content = _rendered(looks, title, room)
+    for _ in range(_TRIES):
+        over = len(content.encode()) - LIMIT
+        if over <= 0:
+            break
+        room += over + _ROOM // 10
+        content = _rendered(looks, title, room)
+    return content
+
+
+def _rendered(looks: Sequence[Look], title: str | None, room: int) -> str:
     shown = looks[:_SIDE_BY_SIDE]
     names = " and ".join(look.subject.name for look in shown)
-    extent = extent_of(shown, LIMIT - SIZE_OF_PLOTLY - _ROOM)
+    extent = extent_of([look for look in shown if look.explorable], LIMIT - SIZE_OF_PLOTLY - room)
     sections = {
         "findings": ("Is anything wrong, and what should I change?", _each(shown, findings)),
         "memory": ("Does it remember long enough?", _each(shown, memory)),
@@ -45,7 +58,7 @@ def rendered(looks: Sequence[Look], title: str | None = None) -> str:
         "worth": ("Is the LSTM worth it?", worth(looks)),
         "training": ("How did training go?", _each(shown, training)),
     }
-    data = quantities() | {"models": [explored(look, extent) for look in shown]}
+    data = quantities() | {"models": [explored(look, extent) if look.explorable else None for look in shown]}
     do = "do" if len(shown) > 1 else "does"
     return page(title or f"What {names} {do}, and how well", _lead(looks), sections, data)
 

@@ -74,11 +74,9 @@ def _number(score: Score) -> Any:
 
 def _count(answers: Answers) -> str:
     sequences = len(np.unique(answers.sequence))
-    return (
-        f"{sequences} sequences"
-        if answers.step is None
-        else f"{len(answers.true)} steps of {sequences} sequences"
-    )
+    if answers.step is None:
+        return f"{sequences} sequence{'s' if sequences > 1 else ''}"
+    return f"{len(answers.true)} {'steps of' if answers.of_steps else 'answers on'} {sequences} sequences"
 
 
 def _worst(found: Slices, answers: Answers) -> str:
@@ -96,9 +94,14 @@ def _worst(found: Slices, answers: Answers) -> str:
 
 
 def _read_as(answers: Answers) -> str:
-    return (
-        "" if answers.task == "numbers" else paragraph(f"The output was read as {answers.taken_as}.", "quiet")
+    if answers.task == "numbers":
+        return ""
+    doubt = (
+        ": all lie in [0, 1]; if they are logits, say so by the loss"
+        if answers.taken_as == "one probability"
+        else ""
     )
+    return paragraph(f"The output was read as {answers.taken_as}{doubt}.", "quiet")
 
 
 def _groups(look: Look, answers: Answers) -> dict[str, Any]:

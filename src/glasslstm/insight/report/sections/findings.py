@@ -5,7 +5,7 @@ from __future__ import annotations
 from glasslstm.insight import figures
 from glasslstm.insight.findings import SEVERITIES, Diagnosis, Finding
 from glasslstm.insight.report.look import Look
-from glasslstm.insight.report.page import block, code, figure, paragraph, table, text
+from glasslstm.insight.report.page import block, code, figure, notice, paragraph, table, text
 from glasslstm.insight.rules import RULES
 
 __all__ = ["findings", "verdict"]
@@ -17,6 +17,10 @@ _SINCE = {
 }
 
 
+_NO_LOSS = (
+    "The loss cannot be computed on a part of the sequences, so what needs it was not looked for: give a loss that "
+    "takes any number of them"
+)
 _ORDER = (
     "The worst comes first. Change one thing, train, and look again: what follows may have been its effect."
 )
@@ -27,6 +31,7 @@ def findings(look: Look) -> str:
     found = look.diagnosis
     return (
         paragraph(_lead(found), "lead")
+        + (notice(_NO_LOSS) if look.loss_fails else "")
         + "".join(map(_finding, found))
         + _looked_for(found, len(look.looked_at))
     )
