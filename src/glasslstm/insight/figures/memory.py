@@ -58,11 +58,12 @@ def memory_curves(recorded: Recorded, score: Curve | None = None) -> go.Figure:
     curves = dict(_curves(_named(parts)))
     if not curves:
         raise ArgumentError("recorded: the gates have no finite number, so no memory can be shown")
-    room = 0.02 * (steps - 1)
+    last = max(int(lags.max()) for lags, _ in curves.values())  # the score may be of longer sequences
+    room = 0.02 * last
     look = layout(
         "How far back it reaches",
         300,
-        xaxis={"title": {"text": "lag (steps)"}, "range": [-room, steps - 1 + room]} | whole_numbers(steps),
+        xaxis={"title": {"text": "lag (steps)"}, "range": [-room, last + room]} | whole_numbers(last + 1),
         yaxis={"title": {"text": "share of the largest"}, "type": "log", "range": [-3, 0.1]} | _FRACTIONS,
     )
     figure = go.Figure([_line(k, name, *curve) for k, (name, curve) in enumerate(curves.items())], look)

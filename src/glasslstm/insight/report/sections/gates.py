@@ -109,10 +109,9 @@ def _controls(look: Look, extent: Extent) -> str:
     }
     first = _first_place(look)
     ways = {str(e.direction): ("forward", "reverse")[e.direction] for e in _by_direction(look.shown_entries)}
+    sequences = dict(enumerate(map(look.label, look.shown[: extent.sequences].tolist())))
     return (
-        select(
-            "sequence", "Sequence", dict(enumerate(map(look.label, look.shown[: extent.sequences].tolist())))
-        )
+        select("sequence", "Sequence, here and below", sequences)
         + select("layer", "Layer", layers, chosen=json.dumps([first.module, first.layer]))
         + select("direction", "Direction", ways, chosen=str(first.direction or 0))
         + select("gate", "Gate or state", {name: name.replace("_", " ") for name in SHOWN})
