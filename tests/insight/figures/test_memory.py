@@ -126,9 +126,9 @@ def half_life_of(*lives):
     """The forget gates of units with these half-lives."""
     return [2 ** (-1 / life) if life else 0.0 for life in lives]
 
-    def test_a_score_of_longer_sequences_is_not_cut_off(self):
-        axis = memory_curves({"a": constant([0.5], 10)}, linear(30)).layout.xaxis
-        assert axis.range[1] > 29
+
+def test_a_score_of_longer_sequences_is_not_cut_off():
+    assert memory_curves({"a": constant([0.5], 10)}, linear(30)).layout.xaxis.range[1] > 29
 
 
 class TestHalfLives:
