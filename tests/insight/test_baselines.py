@@ -122,7 +122,7 @@ class TestOneNumberEach:
         rows = np.stack([summaries(x) for x in self.SERIES])
         ridge = make_pipeline(StandardScaler(), Ridge()).fit(rows[:25], true[:25]).predict(rows[25:])
         expected = {
-            "mean": np.abs(true[25:] - true[:25].mean()).mean(),
+            "median": np.abs(true[25:] - np.median(true[:25])).mean(),
             "persistence": np.abs(true[25:] - self.LAST[25:]).mean(),
             "linear model": np.abs(true[25:] - ridge).mean(),
         }
@@ -162,7 +162,7 @@ class TestAnAnswerForEachStep:
         more = [noise(6, 2, seed=9 + k) for k in range(9)]
         train = more, [2 * x[:, 0] - x[:, 1] + 1 for x in more]
         mean, persistence, linear = baselines(answers, series, train)
-        level = np.concatenate(train[1]).mean()
+        level = np.median(np.concatenate(train[1]))
         assert mean.score.value == pytest.approx(np.nanmean(np.abs(true - level)))
         before = np.concatenate([np.full((4, 1), level), true[:, :-1]], axis=1)
         assert persistence.score.value == pytest.approx(np.nanmean(np.abs(true - before)))
@@ -194,7 +194,7 @@ class TestAnAnswerForEachStep:
         series = [noise(10, 1, seed=k) for k in range(10)]
         true = np.stack([(x[:, 0] > 0).astype(int) for x in series])
         constant, _, linear = baselines(answers_of(said(true), true), series)
-        assert linear.fitted == "by 5-fold cross-validation on the sample itself, one step in 4"
+        assert linear.fitted == "by 5-fold cross-validation on the sample itself, 20 of its steps"
         assert constant.fitted == "to the sample itself"
         assert linear.score.value > 0.8
 
@@ -238,7 +238,7 @@ class TestSeveralAnswersOnASequence:
         answers = answers_of(torch.zeros(80, 5), torch.tensor(true), lengths=[20] * 80)
         assert not answers.of_steps
         mean, persistence, linear = baselines(answers, series, more)
-        assert mean.score.value == pytest.approx(np.abs(true - more[1].mean(axis=0)).mean())
+        assert mean.score.value == pytest.approx(np.abs(true - np.median(more[1], axis=0)).mean())
         last = np.stack([x[-1] for x in series])
         assert persistence.score.value == pytest.approx(np.abs(true - last).mean())
         features, own = (np.stack([summaries(x) for x in xs]) for xs in (more[0], series))
@@ -251,3 +251,19 @@ class TestSeveralAnswersOnASequence:
         series = [noise(3, 1, seed=k) for k in range(4)]
         with pytest.raises(ArgumentError, match=r"train: got the target 4; expected classes 0 to 1"):
             baselines(answers, series, (series, [0, 4, 1, 0]))
+
+    def test_what_is_told_the_truth_is_marked(self):
+        true = np.random.default_rng(0).integers(0, 2, (8, 12))
+        series = [noise(12, 1, seed=k) for k in range(8)]
+        found = baselines(answers_of(said(true), true), series)
+        assert [one.name for one in found if one.told] == ["last true answer"]
+
+    def test_a_part_of_the_steps_has_steps_of_all_kinds(self, monkeypatch):
+        """Every fifth row of series of ten steps would be the steps 0 and 5 alone."""
+        monkeypatch.setattr(module, "_MOST_ROWS", 160)
+        series = [np.stack([noise(10, 1, seed=k)[:, 0], np.arange(10) == 0], axis=1) for k in range(100)]
+        true = np.stack([(x[:, 0] > 0).astype(int) for x in series])
+        for row in true:
+            row[0] = 1 - row[0]
+        *_, linear = baselines(answers_of(said(true), true), series)
+        assert linear.score.value > 0.8

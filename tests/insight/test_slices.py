@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from glasslstm.errors import ArgumentError
-from glasslstm.insight.answers import Answers
+from glasslstm.insight.answers import Answers, answers_of
 from glasslstm.insight.slices import slices
 
 
@@ -162,3 +164,14 @@ class TestChance:
         assert str(result[0]) == "sensor old"
         assert result[0].clear
         assert {str(one) for one in result if one.clear} == {"sensor old", "sensor new"}
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), pd.NA, pd.NaT, ""])
+def test_what_is_missing_is_one_slice(nothing):
+    answers = answers_of(torch.eye(2).repeat(20, 1), torch.tensor([0, 1] * 20))
+    names = [str(one) for one in slices(answers, {"g": ["x"] * 20 + [nothing] * 20})]
+    assert sorted(names) == ["g missing", "g x"]
+    numbers = [*range(30), *[nothing] * 10]
+    found = slices(answers, {"g": pd.Series(numbers, dtype=object)})
+    assert {one.value: one.count for one in found}["missing"] == 10
+    assert len(found) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,7 +34,7 @@ __all__ = ["Baseline", "Verdict", "baselines", "summaries"]
 Verdict = Literal["better", "worse", "no clear difference"]
 
 _MOST_ROWS = 20_000
-"""A linear model is fitted on at most so many steps, evenly chosen: more would take minutes and change little."""
+"""A linear model is fitted on at most so many steps: more would take minutes and change little."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Baseline:
     """Of the difference to the model, by a paired test."""
     verdict: Verdict
     """On the model: better or worse than the baseline where `p` is at most 0.05."""
+    told: bool = False
+    """Whether it is told true answers that a model may not know."""
 
 
 def baselines(
@@ -58,7 +61,7 @@ def baselines(
 ) -> list[Baseline]:
     """Answer the same questions by simple models, and compare.
 
-    The majority class or the mean; persistence, that is the last value of the one channel that is best on the data
+    The majority class or the median; persistence, that is the last value of the one channel that is best on the data
     fitted on (numbers); where each step has an answer, the true answer of the step before, which a model may not know;
     and a logistic or ridge regression, on :func:`summaries` or on the step's own channels. Several answers on a
     sequence that are not about its steps, such as a forecast, are answered by a model each. Each is compared with the
@@ -92,7 +95,9 @@ def baselines(
     majority class 0.5 no clear difference
     linear model 1.0 worse
     """
-    matrices = [_matrix(x) for x in series]
+    matrices = _Series(map(_matrix, series))
+    if train is not None:
+        train = _Series(map(_matrix, train[0])), train[1]
     if answers.step is None or answers.of_steps:
         found = _answered(answers, matrices, train)
     else:
@@ -100,18 +105,20 @@ def baselines(
     return [_baseline(answers, name, *own) for name, own in found.items()]
 
 
+_TOLD = "last true answer"
+
 _Answered: TypeAlias = dict[str, tuple[str, NDArray[Any]]]
 """By the name of a baseline how it was fitted, and what it answers, (N,)."""
 
 
-def _answered(answers: Answers, series: list[NDArray[np.float64]], train: Any) -> _Answered:
+def _answered(answers: Answers, series: _Series, train: Any) -> _Answered:
     task = _task(answers, series, train)
     rows = task.rows()
-    name = "majority class" if answers.task == "classes" else "mean"
+    name = "majority class" if answers.task == "classes" else "median"
     found = {name: _constant(answers, task)}
     if answers.step is not None:
         told = _previous(answers, answers.step, found[name][1])
-        found["last true answer"] = ("told the true answer of the step before", told)
+        found[_TOLD] = ("told the true answer of the step before", told)
     elif answers.task == "numbers":
         found["persistence"] = (task.fitted(), task.predict(_filled(_BestChannel()), task.last_values()))
     linear = LogisticRegression(max_iter=1000) if answers.task == "classes" else Ridge()
@@ -124,14 +131,16 @@ def _constant(answers: Answers, task: _Task) -> tuple[str, NDArray[Any]]:
     """Return the one answer that is best on the training data; without them, on the sample, which flatters it."""
     own = len(task.folds) > 1
     fitted = answers.true if own else task.true[task.folds[0][0]]
-    dummy = DummyClassifier(strategy="most_frequent") if answers.task == "classes" else DummyRegressor()
+    dummy = (
+        DummyClassifier(strategy="most_frequent")
+        if answers.task == "classes"
+        else DummyRegressor(strategy="median")
+    )
     answer = dummy.fit(np.zeros((len(fitted), 1)), fitted).predict(np.zeros((len(answers.true), 1)))
     return "to the sample itself" if own else task.fitted(), answer
 
 
-def _each_answered(
-    answers: Answers, step: NDArray[np.int64], series: list[NDArray[np.float64]], train: Any
-) -> _Answered:
+def _each_answered(answers: Answers, step: NDArray[np.int64], series: _Series, train: Any) -> _Answered:
     """Answer each of several questions about a whole sequence, as of a forecast, by a model of its own."""
     found: _Answered = {}
     for which in np.unique(step):
@@ -184,10 +193,19 @@ def summaries(series: ArrayLike) -> NDArray[np.float64]:
     return np.concatenate([mean, *extent, x[first, channels], x[last, channels], slope, [len(x)]])
 
 
+class _Series(list[NDArray[np.float64]]):
+    """Series, (T_i, F) each, with their summaries, computed once."""
+
+    @cached_property
+    def summaries(self) -> NDArray[np.float64]:
+        return np.stack([summaries(x) for x in self])
+
+
 class _Task(NamedTuple):
     """Questions about series with their true answers; which of them to fit on, and which to answer then."""
 
-    series: list[NDArray[np.float64]]
+    parts: tuple[_Series, ...]
+    """Those fitted on, and those of the model, one after the other."""
     sequence: NDArray[np.int64]
     step: NDArray[np.int64] | None
     true: NDArray[Any]
@@ -198,7 +216,7 @@ class _Task(NamedTuple):
     def rows(self) -> NDArray[np.float64]:
         """Return the features of each question: summaries of its series, or the channels at its step."""
         if self.step is None:
-            rows = np.stack([summaries(x) for x in self.series])[self.sequence]
+            rows = self._summaries()[self.sequence]
         else:
             starts = np.cumsum([0, *map(len, self.series)])
             rows = np.concatenate(self.series)[starts[self.sequence] + self.step]
@@ -206,12 +224,20 @@ class _Task(NamedTuple):
 
     def last_values(self) -> NDArray[np.float64]:
         """Return the last finite value of each channel."""
-        return np.stack([summaries(x)[:-1].reshape(7, -1)[5] for x in self.series])[self.sequence]
+        found = self._summaries()[:, :-1]
+        return found.reshape(len(found), 7, -1)[:, 5][self.sequence]
+
+    @property
+    def series(self) -> list[NDArray[np.float64]]:
+        return [x for part in self.parts for x in part]
+
+    def _summaries(self) -> NDArray[np.float64]:
+        return np.concatenate([part.summaries for part in self.parts if part])
 
     def predict(self, model: Any, rows: NDArray[np.float64], most: int | None = None) -> NDArray[Any]:
         predicted = np.zeros_like(self.true)
         for fit, test in self.folds:
-            chosen = fit[:: self._every(most)]
+            chosen = _some(fit, most)
             own = self.true[chosen]
             if own.dtype.kind == "i" and np.ptp(own) == 0:  # which LogisticRegression refuses
                 predicted[test] = own[0]
@@ -223,30 +249,34 @@ class _Task(NamedTuple):
         return predicted[-self.asked :]
 
     def fitted(self, most: int | None = None) -> str:
-        every = self._every(most)
-        part = "" if every == 1 else f", one step in {every}"
+        thinned = most is not None and max(len(fit) for fit, _ in self.folds) > most
+        part = f", {most:,} of its steps" if thinned else ""
         if len(self.folds) == 1:
             return f"on the training data{part}"
         return f"by {len(self.folds)}-fold cross-validation on the sample itself{part}"
 
-    def _every(self, most: int | None) -> int:
-        return 1 if most is None else max(1, -(-max(len(fit) for fit, _ in self.folds) // most))
+
+def _some(rows: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
+    """Return at most so many rows, drawn at random: evenly chosen, they would be of a few steps alone."""
+    if most is None or len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
-def _task(answers: Answers, series: list[NDArray[np.float64]], train: Any) -> _Task:
+def _task(answers: Answers, series: _Series, train: Any) -> _Task:
     if len(series) != answers.batch_size:
         raise ArgumentError(
             f"series: got {len(series)}; expected one for each of the {answers.batch_size} sequences"
         )
     asked = len(answers.true)
     if train is None:
-        task = _Task(series, answers.sequence, answers.step, answers.true, [], asked)
+        task = _Task((series,), answers.sequence, answers.step, answers.true, [], asked)
         task = task._replace(folds=_folds(answers.task, task.true, task.sequence))
     else:
-        more = [_matrix(x) for x in train[0]]
+        more = train[0]
         sequence, step, true = _training_answers(answers, more, train[1])
         task = _Task(
-            [*more, *series],
+            (more, series),
             np.concatenate([sequence, answers.sequence + len(more)]),
             None if answers.step is None else np.concatenate([step, answers.step]),
             np.concatenate([true, answers.true]),
@@ -356,7 +386,7 @@ def _baseline(answers: Answers, name: str, fitted: str, predicted: NDArray[Any])
     p = _paired(answers, theirs)
     ahead = (answers.score.value > theirs.score.value) == answers.score.more_is_better
     verdict: Verdict = "no clear difference" if p > 0.05 else "better" if ahead else "worse"
-    return Baseline(name, fitted, theirs.score, p, verdict)
+    return Baseline(name, fitted, theirs.score, p, verdict, told=name == _TOLD)
 
 
 def _paired(ours: Answers, theirs: Answers) -> float:

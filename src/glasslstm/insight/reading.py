@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from glasslstm.errors import ArgumentError
+from glasslstm.insight.names import told_apart
 from glasslstm.insight.running import described, first_tensor
 
 __all__ = ["Kind", "Layout", "Rows", "kind_of", "layout_of", "names_of"]
@@ -141,9 +142,9 @@ def layout_of(outputs: Any, targets: Any, lengths: Any, batch_axis: int | None) 
         yes_or_no or not whole if single else whole and class_axis is not None
     ):
         raise ArgumentError(
-            f"targets: got {described(true)} beside the model's output, {described(output)}; understood are a class "
-            "(output (B, K), whole targets (B,)), yes or no (output (B,), targets (B,) of 0 and 1) or a number (output "
-            "(B,), targets (B,) of real numbers) for each sequence, or one for each of its steps"
+            f"targets: those of the shape {tuple(true.shape)} beside an output {tuple(output.shape)} cannot be scored; "
+            "understood are a class (output (B, K), whole targets (B,)), yes or no, or a number (output and targets "
+            "(B,)) for each sequence, or one for each of its steps"
         )
     lengths = None if lengths is None else torch.as_tensor(lengths).detach().flatten()
     axis = _batch_axis(shape, lengths, 0 if class_axis == 1 else batch_axis)  # (B, K, T) begins with B
@@ -216,8 +217,4 @@ def names_of(names: Sequence[object] | None, count: int) -> tuple[str, ...]:
         raise ArgumentError(
             f"class_names: got {len(names)} names; expected one for each of the {count} classes"
         )
-    found: list[str] = []
-    for name in map(str, names):  # a name stands for one class alone
-        same = sum(one == name or one.startswith(f"{name} (") for one in found)
-        found.append(f"{name} ({same + 1})" if same else name)
-    return tuple(found)
+    return tuple(told_apart(map(str, names)))

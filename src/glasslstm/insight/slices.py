@@ -130,8 +130,21 @@ def _p_value(answers: Answers, members: NDArray[np.bool_]) -> float:
     return float(stats.mannwhitneyu(means[inside], means[~inside]).pvalue)
 
 
-def _checked(name: str, values: ArrayLike, batch_size: int) -> NDArray[Any]:
-    array = np.asarray(values)
+def _is_missing(value: Any) -> bool:
+    return value is None or (
+        not isinstance(value, (bool, np.ndarray)) and str(value) in ("", "nan", "<NA>", "NaT")
+    )
+
+
+def _checked(name: str, values: Any, batch_size: int) -> NDArray[Any]:
+    found = [None if _is_missing(value) else value for value in values]
+    known = np.asarray([value for value in found if value is not None])
+    if known.dtype.kind in "iuf" and len(known) < len(found):
+        array = np.array([np.nan if value is None else float(value) for value in found])
+    elif len(known) < len(found):
+        array = np.array(found, dtype=object)
+    else:
+        array = np.asarray(found)
     if array.dtype.kind == "f":
         array = np.where(np.isfinite(array), array, np.nan)
     if array.shape != (batch_size,):
@@ -148,14 +161,10 @@ def _parts(values: NDArray[Any]) -> list[tuple[str, NDArray[np.bool_]]]:
         return [("yes", values), ("no", ~values)]
     if values.dtype.kind in "iuf":
         return _number_parts(values.astype(float))
-    texts = np.array(["missing" if _missing(value) else str(value) for value in values])
+    texts = np.array(["missing" if value is None else str(value) for value in values])
     common = [text for text, _ in Counter(texts.tolist()).most_common(_MOST_VALUES)]
     rest = ~np.isin(texts, common)
     return [(text, texts == text) for text in common] + [("other", rest)] * bool(rest.any())
-
-
-def _missing(value: object) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and np.isnan(value))
 
 
 def _number_parts(values: NDArray[np.float64]) -> list[tuple[str, NDArray[np.bool_]]]:

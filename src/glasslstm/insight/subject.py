@@ -127,6 +127,8 @@ def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None =
             take=lambda _: (inputs, targets),
             divisible=False,
         )
+    if len({batch.x.size(1) for batch in batches}) > 1:
+        raise ArgumentError("model: it calls its first LSTM with batches of several sizes; expected one size")
     x = torch.cat([batch.x for batch in batches]).detach().float().cpu()
     lengths = batches[0].lengths if len(batches) == 1 else None
     sizes = [len(x)] * x.size(1) if lengths is None else lengths.tolist()

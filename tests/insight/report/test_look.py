@@ -279,3 +279,78 @@ def test_a_loss_that_needs_all_sequences_is_left_out_and_that_is_said(classifier
     look = Look(subject_of(classifier(), x, y, loss))
     assert "memory-too-short" in look.diagnosis.skipped
     assert look.loss_fails
+
+
+def test_the_score_of_a_time_first_tagger_is_that_of_its_own_sequences(classifier):
+    """As many steps as sequences are explained: the axes are known, and not guessed by their sizes."""
+    x = torch.randn(32, 40, 3)
+    model = classifier(each_step=True, batch_first=False)
+    look = Look(subject_of(model, x, torch.randint(2, (32, 40))))
+    with torch.no_grad():
+        expected = model(x)[-1, look.explained].amax(-1)
+    np.testing.assert_allclose(look.explanation.score, expected, atol=1e-6)
+
+
+def test_the_score_of_answers_with_the_classes_before_the_steps(classifier, sample):
+    class Turned(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x).transpose(1, 2)  # (B, K, T), as torch's cross-entropy takes it
+
+    model = classifier(K=3, each_step=True)
+    look = Look(subject_of(Turned(model), sample[0], torch.randint(3, (20, 9))))
+    with torch.no_grad():
+        expected = model(sample[0][look.explained])[:, -1].amax(-1)
+    np.testing.assert_allclose(look.explanation.score, expected, atol=1e-6)
+
+
+def test_one_logit_for_each_step_is_explained_by_the_last(classifier, sample):
+    class Squeezed(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x).squeeze(-1)
+
+    model = classifier(K=1, each_step=True)
+    look = Look(subject_of(Squeezed(model), sample[0], torch.randint(2, (20, 9)).float()))
+    with torch.no_grad():
+        expected = model(sample[0][look.explained])[:, -1, 0]
+    np.testing.assert_allclose(look.explanation.score, expected, atol=1e-6)
+    assert look.score_words == "the last answer of the model"
+
+
+def test_the_training_data_are_read_as_the_sample_is(classifier):
+    x, y = torch.randn(9, 40, 3), torch.randint(2, (9, 40))
+    model = classifier(each_step=True, batch_first=False)
+    train = subject_of(model, x, y)
+    look = Look(subject_of(model, x[:, :20], y[:, :20]), train)
+    other = Look(
+        subject_of(classifier(each_step=True), x[:, :20].transpose(0, 1), y[:, :20].T),
+        subject_of(classifier(each_step=True), x.transpose(0, 1), y.T),
+    )
+    assert [one.score for one in look.baselines] == [one.score for one in other.baselines]
+
+
+def test_padding_does_not_count_in_the_loss_of_a_part_of_the_sequences(sample):
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.head = gl.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x, lengths):
+            return self.head(self.lstm(x, lengths=lengths)[0])
+
+    x, y, lengths = torch.randn(100, 9, 3), torch.randint(2, (100, 9)), torch.arange(100) % 8 + 2
+    model = Tagger()
+    look = Look(subject_of(model, (x, lengths), y))
+    rows = torch.from_numpy(look.looked_at)
+    with torch.no_grad():
+        output = model(x[rows], lengths[rows])
+    valid = torch.arange(9) < lengths[rows][:, None]
+    expected = nn.functional.cross_entropy(output[valid], y[rows][valid])
+    torch.testing.assert_close(look.loss(output, y[rows]), expected)

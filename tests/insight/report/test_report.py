@@ -515,7 +515,7 @@ class TestCannotBeShown:
         ("train", "words"),
         [
             (lambda x, y: (x, y * 0), "All answers to fit on are of the class '0'"),
-            (lambda x, y: (x, y[:5]), "20 series and 5 targets; expected as many of both"),
+            (lambda x, y: (x, y[:5]), "shape (5,) beside an output (20, 2) cannot be scored"),
         ],
     )
     def test_training_data_that_are_of_no_use(self, written, classifier, sample, train, words):

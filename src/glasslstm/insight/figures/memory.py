@@ -33,7 +33,7 @@ def memory_curves(recorded: Recorded, score: Curve | None = None) -> go.Figure:
     Parameters
     ----------
     recorded
-        A trace, or parts of traces by name, or their summaries: :func:`~glasslstm.insight.reach.summaries`. After a
+        A trace, or parts of traces by name, or their summaries: :func:`~glasslstm.insight.summary.summaries`. After a
         backward pass there is a gradient, too.
     score
         From :func:`~glasslstm.insight.reach.score_by_lag`. Default: that of the summaries, where they have one.

@@ -213,6 +213,12 @@ def _checked(table: Mapping[str, ArrayLike], needed: Sequence[str]) -> dict[str,
             "columns of gl.Record.table(), or LSTMClassifier.record_"
         )
     columns = {name: np.asarray(table[name]) for name in needed}
+    for name, values in columns.items():
+        if len(values) != len(columns["epoch"]) or (name != "module" and values.dtype.kind not in "iuf"):
+            raise ArgumentError(
+                f"table: the column {name!r} has {len(values)} values of {values.dtype}; expected a number for each of "
+                f"the {len(columns['epoch'])} rows"
+            )
     one_training = np.full(len(columns["epoch"]), "training")
     return columns | {"training": np.asarray(table["training"]) if "training" in table else one_training}
 

@@ -57,7 +57,7 @@ LIGHT = _template(
     ink="#1c2530",
     faint="#d5dce4",
     lines=["#0072b2", "#c45500", "#00775a", "#9c4a78", "#7a5c00", "#3f5f7f"],
-    sequential=["#f3f7f9", "#b5dde0", "#62b4cb", "#3c81b5", "#3d4f94", "#26234f"],
+    sequential=["#e4eef2", "#b0d9de", "#62b4cb", "#3c81b5", "#3d4f94", "#26234f"],
     diverging=["#0b4a83", "#4f93c6", "#b4d2e6", "#f7f7f5", "#f3c9a6", "#d9803b", "#8c3d06"],
 )
 """The template of every figure: dark ink on transparent paper."""
@@ -66,7 +66,7 @@ DARK = _template(
     ink="#e3e9ef",
     faint="#303b46",
     lines=["#56b4e9", "#f0983c", "#2fc59a", "#e39cc4", "#e5d552", "#a9b8c8"],
-    sequential=["#1b2229", "#2c3360", "#3b5a9a", "#4590bd", "#7cc5d2", "#e2f5f2"],
+    sequential=["#272e45", "#303a69", "#3b5a9a", "#4590bd", "#7cc5d2", "#e2f5f2"],
     diverging=["#a9dcff", "#4f9fd9", "#275478", "#20262c", "#7d4a22", "#d98b45", "#ffdcb3"],
 )
 """The template for a dark page."""

@@ -127,7 +127,7 @@ def colours(title: str, limits: tuple[float, float]) -> dict[str, Any]:
         "tickformat": ".2~g",
         "tickfont": {"size": 11},
     }
-    name = {"title": {"text": f"{title}\u2002", "font": _SMALL}}  # the space keeps it off the ticks
+    name = {"title": {"text": f"{title}\u2003", "font": _SMALL}}  # the space keeps it off the ticks
     ends = {"cmin": limits[0], "cmax": limits[1]}
     return {"autocolorscale": True, **ends, "colorbar": bar | place | ticks | name}
 

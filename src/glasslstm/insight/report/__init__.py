@@ -14,6 +14,7 @@ from torch import nn
 from glasslstm._files import check_writable, written_whole
 from glasslstm.errors import ArgumentError, ArgumentTypeError
 from glasslstm.insight.case import Loss, check_loss
+from glasslstm.insight.names import told_apart
 from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.render import rendered
 from glasslstm.insight.subject import Subject, subject_of
@@ -138,11 +139,7 @@ def _names(names: Sequence[str] | None, models: Sequence[Any]) -> list[str]:
         return kinds if len(kinds) == 1 else [f"{k + 1}: {kind}" for k, kind in enumerate(kinds)]
     if not _is_list(names) or len(names) != len(models):
         raise ArgumentError(f"names: expected one for each of the {len(models)} models, got {names!r}")
-    found: list[str] = []
-    for name in (str(name)[:_LONGEST] for name in names):
-        same = sum(one == name or one.startswith(f"{name} (") for one in found)
-        found.append(f"{name} ({same + 1})" if same else name)
-    return found
+    return told_apart(str(name)[:_LONGEST] for name in names)
 
 
 _LONGEST = 60  # letters of a name

@@ -150,7 +150,21 @@ def _why(look: Look, firsts: Sequence[int]) -> list[Any] | None:
         )
         for k in range(len(firsts))
     )
-    return [_packed_figure(one.to_plotly_json()) for one in drawn]
+    return [
+        _packed_figure(_from_step(one, first).to_plotly_json())
+        for one, first in zip(drawn, firsts, strict=True)
+    ]
+
+
+def _from_step(drawn: Any, first: int) -> Any:
+    """Leave the steps before the first that is shown out of a figure."""
+    for trace in drawn.data if first else ():
+        for name in ("x", "y", "z", "customdata"):
+            values = getattr(trace, name, None)
+            along = name != "y" or trace.type != "heatmap"
+            if values is not None and along:
+                trace[name] = np.asarray(values)[..., first:]
+    return drawn
 
 
 def _packed_figure(value: Any) -> Any:

@@ -19,6 +19,7 @@ from glasslstm.insight.diagnose import examine
 from glasslstm.insight.explain import Explanation, explain
 from glasslstm.insight.findings import Diagnosis
 from glasslstm.insight.reach import score_by_lag
+from glasslstm.insight.reading import layout_of
 from glasslstm.insight.running import first_tensor, run, undisturbed
 from glasslstm.insight.subject import Rows, Subject
 from glasslstm.insight.summary import MemorySummary
@@ -60,7 +61,7 @@ class Look:
         like: Look | None = None,
     ) -> None:
         self.subject, self.train, self.groups, self.like = subject, train, dict(groups or {}), like
-        self.loss = _loss(subject)
+        self.loss = _loss(subject, self.looked_at)
         self.loss_fails = False
 
     @cached_property
@@ -113,17 +114,24 @@ class Look:
     @cached_property
     def baselines(self) -> list[Baseline]:
         """What simple models answer on the same sequences."""
-        if self.train is None or self.train.targets is None:
+        train = self.train
+        if train is None or train.targets is None:
             return baselines(self.answers, self.subject.series)
-        return baselines(
-            self.answers, self.subject.series, (self.train.series, np.asarray(self.train.targets))
+        read = answers_of(
+            train.outputs,
+            train.targets,
+            class_names=self.subject.class_names,
+            lengths=train.lengths,
+            batch_axis=train.batch_axis,
+            loss=self.subject.loss,
         )
+        return baselines(self.answers, self.subject.series, (train.series, _grid(read)))
 
     @property
     def score_words(self) -> str:
         """What the score is that is explained."""
-        output = first_tensor(self.subject.outputs)
-        if self._target() is not None:
+        target, output = self._target(), first_tensor(self.subject.outputs)
+        if target is not None and target.several:
             return "the last answer of the model"
         if output is not None and output.dim() == 2 and output.size(1) > 1:
             return "the logit of the class that a sequence is taken for"
@@ -176,13 +184,20 @@ class Look:
 
     def _target(self) -> _Answer | None:
         """Return the score that is explained; ``None`` where :func:`explain` finds it by itself."""
-        output = self.subject.outputs
+        subject, output = self.subject, self.subject.outputs
         found = first_tensor(output)
-        if found is None or (found.dim() < 2 and found is output):
+        if found is None:
             return None
-        if found is output and found.dim() == 2 and (found.size(1) == 1 or self.score_unit == "logit"):
+        numbers = found.dim() == 2 and found.size(1) > 1 and self.score_unit == "output"
+        several = found.dim() == 3 or numbers
+        class_axis = found.dim() - 1 if found.dim() > 1 and not numbers else None
+        if self.judged:
+            several = self.answers.step is not None
+            layout = layout_of(output, subject.targets, subject.lengths, subject.batch_axis)
+            class_axis = layout.class_axis
+        if found is output and not several and found.dim() <= 2:
             return None
-        return _Answer(self.subject.lengths[self.explained], classes=self.score_unit == "logit")
+        return _Answer(subject.lengths[self.explained], subject.batch_axis, class_axis, several=several)
 
     @cached_property
     def score_unit(self) -> str:
@@ -211,7 +226,9 @@ class Look:
             curve = None
         both = {(entry.module, entry.layer) for entry in self.entries if entry.direction}
         return {
-            name: MemorySummary(entry.gates, curve, (entry.module, entry.layer) in both)
+            name: MemorySummary(
+                entry.gates, None if entry.direction else curve, (entry.module, entry.layer) in both
+            )
             for name, entry in zip(_short_names(self.entries), self.entries, strict=True)
         }
 
@@ -305,6 +322,18 @@ class Look:
         return f"{name}: true {answers.names[true]}, predicted {answers.names[said]} ({sure:.0%})"
 
 
+def _grid(answers: Answers) -> NDArray[Any]:
+    """Return what is right for each sequence, (N,), or for each of its steps, (N, T); -100 or NaN where nothing is."""
+    nothing = -100 if answers.task == "classes" else np.nan
+    if answers.step is None:
+        single = np.full(answers.batch_size, nothing)
+        single[answers.sequence] = answers.true
+        return single
+    grid = np.full((answers.batch_size, int(answers.step.max()) + 1), nothing)
+    grid[answers.sequence, answers.step] = answers.true
+    return grid
+
+
 def _short_names(entries: list[Entry]) -> list[str]:
     """Return what tells the entries apart: of module, layer and direction those that are not all the same."""
     several = [
@@ -330,32 +359,41 @@ def _padded(series: list[NDArray[Any]], steps: int) -> tuple[NDArray[Any], NDArr
     return batch, np.arange(len(batch))[:, None] < lengths
 
 
-def _loss(subject: Subject) -> Loss | None:
+def _loss(subject: Subject, rows: Rows) -> Loss | None:
+    """Return the given loss, or the one that the answers on some of the sequences ask for."""
     if subject.targets is None or subject.loss is not None:
         return subject.loss
-    return default_loss(
-        subject.outputs, subject.targets, lengths=subject.lengths, batch_axis=subject.batch_axis
-    )
+    outputs, lengths = first_tensor(subject.outputs), subject.lengths[rows]
+    if outputs is not None and subject.divisible and subject.batch_axis is not None:
+        outputs = outputs.index_select(subject.batch_axis, torch.from_numpy(rows))
+    return default_loss(outputs, subject.take(rows)[1], lengths=lengths, batch_axis=subject.batch_axis)
 
 
 class _Answer:
     """What a model answers: the last of several answers, and of classes the one that it takes a sequence for."""
 
-    def __init__(self, lengths: Rows, *, classes: bool) -> None:
-        self._lengths, self._classes = torch.from_numpy(lengths), classes
+    def __init__(
+        self, lengths: Rows, batch_axis: int | None, class_axis: int | None, *, several: bool
+    ) -> None:
+        self._lengths, self.several = torch.from_numpy(lengths), several
+        self._batch_axis, self._class_axis = batch_axis, class_axis
         self._chosen: Tensor | None = None
 
     def __call__(self, output: Any) -> Tensor:
         scores = first_tensor(output)
         B = len(self._lengths)
-        if scores is None or scores.dim() not in (1, 2, 3) or B not in scores.shape[:2]:
+        if scores is None or scores.dim() not in (1, 2, 3) or B not in scores.shape:
             raise ArgumentError("the model does not answer with one tensor, a row for each sequence")
-        answer = scores if len(scores) == B else scores.transpose(0, 1)
-        if answer.dim() == 3 or (answer.dim() == 2 and not self._classes):
+        if self._class_axis is not None:
+            scores = scores.movedim(self._class_axis, -1)
+        axis = scores.shape.index(B) if self._batch_axis is None else self._batch_axis
+        answer = scores.movedim(axis, 0)
+        if self.several:
             last = (self._lengths - 1).clamp(max=answer.size(1) - 1)
             answer = answer[torch.arange(B), last]
-        if answer.dim() == 1:
-            return answer
+        answer = answer.reshape(B, -1)
+        if answer.size(1) == 1:
+            return answer.squeeze(1)
         if self._chosen is None:
             self._chosen = answer.detach().argmax(1, keepdim=True)
         return answer.gather(1, self._chosen).squeeze(1)

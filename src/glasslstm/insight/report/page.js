@@ -126,7 +126,7 @@
       const layout = structuredClone(first.map.layout);
       Object.assign(layout.coloraxis, { cmin: ends[0], cmax: ends[1] });
       Object.assign(layout.coloraxis.colorbar, { tickvals: [ends[0], (ends[0] + ends[1]) / 2, ends[1]] });
-      layout.coloraxis.colorbar.title.text = `${quantities[gate].name}\u2002`;
+      layout.coloraxis.colorbar.title.text = `${quantities[gate].name}\u2003`;
       layout.xaxis.title.text = title;
       const whole = projected ? place.projected : place.whole;
       const some = rows.length < whole ? ` (${rows.length} of ${whole})` : "";

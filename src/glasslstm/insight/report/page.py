@@ -35,6 +35,7 @@ __all__ = [
     "number",
     "page",
     "paragraph",
+    "select",
     "table",
     "text",
     "to_json",

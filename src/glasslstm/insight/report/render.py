@@ -13,7 +13,7 @@ from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import SIZE_OF_PLOTLY, block, code, page, text
 from glasslstm.insight.report.sections.failures import failures, plain_number, scored
 from glasslstm.insight.report.sections.findings import findings, verdict
-from glasslstm.insight.report.sections.gates import gates, reading
+from glasslstm.insight.report.sections.gates import gates
 from glasslstm.insight.report.sections.memory import memory
 from glasslstm.insight.report.sections.training import training
 from glasslstm.insight.report.sections.why import why
@@ -51,7 +51,7 @@ def _rendered(looks: Sequence[Look], title: str | None, room: int) -> str:
         "memory": ("Does it remember long enough?", _each(shown, memory)),
         "gates": (
             "What do the gates do?",
-            reading() + _each(shown, lambda look: gates(look, looks.index(look), extent)),
+            _each(shown, lambda look: gates(look, looks.index(look), extent)),
         ),
         "why": ("Why this prediction?", _each(shown, lambda look: why(look, looks.index(look), extent))),
         "failures": ("Where does it fail?", _each(shown, failures)),
@@ -83,7 +83,9 @@ def _verdict(look: Look, *, several: bool) -> str:
     if found.worst in (None, "note"):
         return lead
     explained = found.worst == "error" or not _nothing_learnt(look)
-    begin = "Do this first" if explained else "What was found hardly explains that, but is worth mending"
+    begin = (
+        "Do this first" if explained else "Do this first, and look at the training loss and its length, too"
+    )
     return f"{lead}<p>{begin}: {text(found[0].advice)}</p>{code(found[0].snippet)}"
 
 
@@ -105,8 +107,11 @@ def _cards(looks: Sequence[Look]) -> str:
             facts[name] = words.removeprefix(score.name).strip()
     facts |= _best_baseline(looks[0])
     lengths = looks[0].subject.lengths
-    facts["sequences"] = f"{len(lengths):,}"
-    facts["steps"] = f"{lengths.min():,} to {lengths.max():,}" if np.ptp(lengths) else f"{lengths.max():,}"
+    mixed = ", as the LSTM takes them" if looks[0].diagnosis.of("axes-mixed") else ""
+    facts[f"sequences{mixed}"] = f"{len(lengths):,}"
+    facts[f"steps{mixed}"] = (
+        f"{lengths.min():,} to {lengths.max():,}" if np.ptp(lengths) else f"{lengths.max():,}"
+    )
     for look in looks[:_SIDE_BY_SIDE]:
         name = f"parameters, {look.subject.name}" if len(looks) > 1 else "parameters"
         facts[name] = f"{sum(part.numel() for part in look.subject.model.parameters()):,}"
@@ -118,7 +123,8 @@ def _best_baseline(look: Look) -> dict[str, str]:
         found = look.baselines
     except GlassLSTMError:
         return {}
-    best = (max if look.answers.score.more_is_better else min)(found, key=lambda base: base.score.value)
+    fair = [base for base in found if not base.told]
+    best = (max if look.answers.score.more_is_better else min)(fair, key=lambda base: base.score.value)
     return {f"the same by the best baseline, the {best.name}": plain_number(best.score)}
 
 

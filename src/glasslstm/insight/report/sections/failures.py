@@ -9,7 +9,7 @@ import numpy as np
 from glasslstm.insight import figures
 from glasslstm.insight.answers import Answers
 from glasslstm.insight.report.look import Look
-from glasslstm.insight.report.page import block, figure, grid, paragraph
+from glasslstm.insight.report.page import block, figure, grid, paragraph, table
 from glasslstm.insight.scores import Score
 from glasslstm.insight.slices import Slices, slices
 
@@ -35,7 +35,12 @@ def _failures(look: Look, answers: Answers) -> str:
     lead = (
         f"{_capital(scored(answers.score))}, on {_count(answers)}. {_alike(answers)} {_worst(found, answers)}"
     )
-    return paragraph(lead, "lead") + _read_as(answers) + grid(map(block, drawn))
+    return paragraph(lead, "lead") + _read_as(answers) + grid(map(block, drawn)) + _scores(answers)
+
+
+def _scores(answers: Answers) -> str:
+    rows = [[score.name, score.value, score.low, score.high] for score in answers.scores]
+    return table("Scores, with their 95 % intervals", ["", "value", "from", "to"], rows)
 
 
 def plain_number(score: Score) -> str:

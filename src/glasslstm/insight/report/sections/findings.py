@@ -21,9 +21,7 @@ _NO_LOSS = (
     "The loss cannot be computed on a part of the sequences, so what needs it was not looked for: give a loss that "
     "takes any number of them"
 )
-_ORDER = (
-    "The worst comes first. Change one thing, train, and look again: what follows may have been its effect."
-)
+_ORDER = "The worst comes first; change one thing, train, and look again, for what follows may have been its effect."
 
 
 def findings(look: Look) -> str:
@@ -40,19 +38,24 @@ def findings(look: Look) -> str:
 def _lead(found: Diagnosis) -> str:
     if found.worst is None:
         return f"{len(found.looked_for)} things were looked for, and none was found."
-    return "These are worth knowing, and may do no harm." if found.worst == "note" else _ORDER
+    if found.worst == "note":
+        return "Hardly: these are worth knowing, and may do no harm."
+    return f"Yes: {_counted(found)}. {_ORDER}"
 
 
 def verdict(found: Diagnosis) -> str:
     """Say in a sentence how bad it is, and what to begin with."""
     if not found:
         return "Nothing wrong was found in the LSTM."
-    counts = {severity: sum(one.severity == severity for one in found) for severity in reversed(SEVERITIES)}
-    words = [f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in counts.items() if n]
     first = f"{found[0].title} ({found[0].place})"
     if found.worst == "note":
-        return f"Nothing needs doing: {_joined(words)}, the first that {first}."
-    return f"{_joined(words)}: {first}." if len(found) == 1 else f"{_joined(words)}. First: {first}."
+        return f"Nothing needs doing: {_counted(found)}, the first that {first}."
+    return f"{_counted(found)}: {first}." if len(found) == 1 else f"{_counted(found)}. First: {first}."
+
+
+def _counted(found: Diagnosis) -> str:
+    counts = {severity: sum(one.severity == severity for one in found) for severity in reversed(SEVERITIES)}
+    return _joined([f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in counts.items() if n])
 
 
 def _joined(words: list[str]) -> str:

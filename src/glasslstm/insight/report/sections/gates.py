@@ -15,7 +15,7 @@ from glasslstm.insight.report.look import Look
 from glasslstm.insight.report.page import block, figure, paragraph, select, table, text
 from glasslstm.insight.summary import MemorySummary
 
-__all__ = ["GATES", "gates", "reading"]
+__all__ = ["gates"]
 
 GATES = ("forget_gate", "input_gate", "output_gate")
 _NAMES = ("forget", "input", "output")
@@ -25,26 +25,25 @@ _SATURATION = (
     "mostly open (above 0.9). Near the lower left corner a gate works in between; on the dashed line it is always "
     "shut or open."
 )
+_READING = (
+    "At each step the forget gate decides which share of the cell state of a unit stays, and the input gate how much "
+    "of the candidate is added. The output gate decides how much of the cell shows in the hidden state, which is all "
+    "that comes after gets to see. In a map of the cell state, a row that holds its colour is a memory."
+)
 _MAP = (
     "Choose above what is shown. A click on a row shows that unit below, where it is chosen from the list too; its "
     "row is framed. The colours end where the largest number of any of these sequences does."
 )
 
 
-def reading() -> str:
-    """Return how the gates are to be read, once for the whole section."""
-    return paragraph(
-        "At each step the forget gate decides which share of the cell state of a unit stays, and the input gate "
-        "how much of the candidate is added. The output gate decides how much of the cell shows in the hidden "
-        "state, which is all that the next layer, or the classifier, gets to see."
-    )
-
-
 def gates(look: Look, number: int, extent: Extent) -> str:
     """Return the saturation of the gates, and the explorer of all that they did."""
     saturated = block(lambda: _in_words(look) + _saturation(look.summaries))
     stepwise = block(lambda: _explorer(look, number, extent))
-    return f"<h3>How often the gates are shut or open</h3>{saturated}<h3>Step by step</h3>{stepwise}"
+    return (
+        f"<h3>How often the gates are shut or open</h3>{saturated}"
+        f"<h3>Step by step</h3>{paragraph(_READING)}{stepwise}"
+    )
 
 
 def _in_words(look: Look) -> str:
@@ -143,7 +142,7 @@ def _left_out(look: Look, extent: Extent) -> str:
     reason = "" if whole else " More would make the page larger than 8 MB."
     chosen = (
         " They are the four that are answered worst or least surely, and others from there to the best."
-        if look.judged
+        if look.judged and look.like is None and extent.sequences > 4 < len(look.subject)
         else ""
     )
     return f'<p class="quiet">Here are {text(words)}.{chosen}{reason}</p>'

@@ -48,12 +48,22 @@ def _known(look: Look) -> str:
     """Say what the findings know already."""
     found = look.diagnosis
     if found.of("axes-mixed"):
-        return "The LSTM mixes up its axes: what is said of steps here holds when that is mended."
+        return "That cannot be said yet: the LSTM takes sequences for steps. Mend it first."
     if found.of("memory-too-short"):
         return "No: the model only guesses, and what it reads far from the end is gone."
     if found.of("gradient-vanishes"):
+        if any(_reaches(part) for part in look.summaries.values()):
+            return "The score depends on steps from most of the sequence, though little gradient comes back there."
         return "Hardly: the early steps get next to no gradient."
     return ""
+
+
+def _reaches(part: MemorySummary) -> bool:
+    """Tell whether the score depends on steps further back than half of the sequence."""
+    if "score" not in part.falls or part.bidirectional:
+        return False
+    _, used = part.falls["score"]
+    return used is None or used > part.steps / 2
 
 
 def _verdicts(parts: dict[str, MemorySummary]) -> str:

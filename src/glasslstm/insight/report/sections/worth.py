@@ -14,7 +14,7 @@ from glasslstm.insight.report.sections.failures import plain_number, scored
 
 __all__ = ["learnt", "worth"]
 
-_CONSTANT = ("majority class", "mean")  # what knows nothing of the input
+_CONSTANT = ("majority class", "median")  # what knows nothing of the input
 
 
 def worth(looks: Sequence[Look]) -> str:
@@ -47,19 +47,19 @@ def _worth(looks: Sequence[Look]) -> str:
 
 
 def learnt(look: Look) -> str | None:
-    """Say that a model is no better than one that knows nothing of the input; ``None`` where it is."""
+    """Say that a model is not clearly better than one that knows nothing of the input; ``None`` where it is."""
     constant = next((base for base in look.baselines if base.name in _CONSTANT), None)
     if constant is None or constant.verdict == "better":
         return None
     return (
-        f"It shows nothing that it has learnt: its {look.answers.score.name} is {_value(look)}, and answering the "
-        f"{constant.name} every time gives {plain_number(constant.score)}."
+        f"It is not clearly better than answering the {constant.name} every time: {look.answers.score.name} "
+        f"{_value(look)} against {plain_number(constant.score)} (p = {constant.p:.2g})."
     )
 
 
 def _in_words(look: Look, *, several: bool) -> str:
     who = look.subject.name if several else "the model"
-    found = look.baselines
+    found = [base for base in look.baselines if not base.told]
     behind = [base for base in found if base.verdict != "better"]
     if not behind:
         return f"Yes: {who}, with {look.answers.score.name} {_value(look)}, is better than {_names(found)}."
