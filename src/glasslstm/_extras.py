@@ -41,7 +41,7 @@ def installed_extras() -> dict[str, dict[str, str | None]]:
     Examples
     --------
     >>> sorted(installed_extras()["report"])
-    ['plotly']
+    ['plotly', 'scikit-learn', 'scipy']
     """
     extras: dict[str, dict[str, str | None]] = {}
     for requirement in metadata.requires("glasslstm") or ():

@@ -159,9 +159,10 @@ class TestAgreement:
     def test_each_row_has_its_name(self):
         _, found = explained()
         figure = agreement(found)
-        assert [(note.text, note.y) for note in figure.layout.annotations] == [
-            (name, name) for name in figure.data[0].y
-        ]
+        axis = figure.layout.yaxis
+        assert axis.tickvals == figure.data[0].y
+        assert [text.replace("<br>", " ") for text in axis.ticktext] == [*axis.tickvals]
+        assert max(len(line) for text in axis.ticktext for line in text.split("<br>")) <= 14
 
     def test_what_cannot_be_shown(self):
         with pytest.raises(ArgumentError, match="there is only one method"):

@@ -453,6 +453,25 @@ class TestLooks:
             assert page.evaluate(OVERFLOW) == [0, []]
             assert page.evaluate(MEASURE) == []
 
+    def test_another_width_leaves_no_legend_over_a_plot(self, opened, two):
+        def overlaps(page):
+            return page.evaluate(
+                """() => [...document.querySelectorAll("figure[data-drawn]")].flatMap((figure) => {
+                  const plot = figure.querySelector(".plot"), legend = plot.querySelector(".legend");
+                  if (!legend) return [];
+                  const over = legend.getBoundingClientRect().bottom - plot.getBoundingClientRect().top
+                    - plot._fullLayout._size.t;
+                  return over > 4 ? [[figure.querySelector("h4").textContent, over]] : [];
+                })"""
+            )
+
+        with opened(two[0], NARROW) as page:
+            draw(page)
+            assert overlaps(page) == []
+            page.set_viewport_size(WIDE)
+            page.wait_for_timeout(600)
+            assert overlaps(page) == []
+
     def test_hostile_names_are_but_text(self, opened, hostile):
         with opened(hostile) as page:
             draw(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -142,20 +143,16 @@ def _dots(rows: Mapping[str, tuple[float, float]], name: str, k: int) -> go.Scat
 
 
 def _rows_of_dots(title: str, traces: Sequence[go.Scatter], x_title: str, y_title: str) -> go.Figure:
-    """Return a row for each name, the first on top, its name above its line: there it may be long."""
+    """Return a row for each name, the first on top; a long name is broken into lines."""
     names = list(dict.fromkeys(name for trace in traces for name in trace.y))
-    ends = {"range": [len(names) - 0.6, -0.8], "autorange": False}
-    place = {"x": 0, "xref": "paper", "xanchor": "left", "yshift": 13, "showarrow": False}
+    ticks = {"tickvals": names, "ticktext": ["<br>".join(textwrap.wrap(name, 14)) for name in names]}
     options = layout(
         title,
         130 + 44 * len(names),
-        margin={"t": 60, "r": 16, "b": 50, "l": 34},
         xaxis={"title": {"text": x_title}, "zeroline": True, "zerolinecolor": NEUTRAL},
-        yaxis=names_axis(y_title) | {"showgrid": True, "showticklabels": False, **ends},
-        annotations=[{"text": name, "y": name, "font": {"size": 12}, **place} for name in names],
+        yaxis=names_axis(y_title) | {"showgrid": True, **ticks},
     )
-    figure = go.Figure([*traces], options)
-    return figure.update_xaxes(title_font={"size": 12}).update_yaxes(title_font={"size": 12})
+    return go.Figure([*traces], options)
 
 
 _CONFIDENCE = 0.95

@@ -225,6 +225,16 @@
   );
 
   dark.addEventListener("change", redraw);
+  let resized;
+  addEventListener("resize", () => { // drawn anew, for plotly leaves a legend where another number of lines had put it
+    clearTimeout(resized);
+    resized = setTimeout(() => sources.forEach((_, figure) => {
+      if (!figure.dataset.drawn || paper) return;
+      Plotly.purge(figure.querySelector(".plot"));
+      delete figure.dataset.drawn;
+      draw(figure);
+    }), 200);
+  });
   addEventListener("beforeprint", () => { paper = true; redraw(); });
   addEventListener("afterprint", () => { paper = false; redraw(); });
   sources.forEach((_, figure) => coming.observe(figure));

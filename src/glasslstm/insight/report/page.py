@@ -136,7 +136,9 @@ def figure(drawn: go.Figure, caption: str = "", *, chosen: bool = False) -> str:
     heading, subtitle = _headings(drawn.layout.title)
     drawn.layout.title = None
     saved = _TITLE + _SUBTITLE * bool(subtitle)
-    drawn.update_layout(margin={"t": _ABOVE}, height=drawn.layout.height - saved)  # it grows by the legend
+    named = drawn.layout.showlegend is not False and sum(bool(trace.name) for trace in drawn.data) > 1
+    above = _LEGEND if named else _ABOVE  # a legend of more lines makes it grow
+    drawn.update_layout(margin={"t": above}, height=drawn.layout.height - saved)
     if chosen:  # its numbers come from what the reader chooses
         for trace in drawn.data:
             trace.update(x=[], y=[], customdata=None, **({"z": [[]]} if trace.type == "heatmap" else {}))
@@ -156,7 +158,12 @@ def figure(drawn: go.Figure, caption: str = "", *, chosen: bool = False) -> str:
     )
 
 
-_TITLE, _SUBTITLE, _ABOVE = 32, 18, 6  # pixels: what a heading took of a figure, and the margin that is left
+_TITLE, _SUBTITLE, _ABOVE, _LEGEND = (
+    32,
+    18,
+    6,
+    28,
+)  # pixels: what a heading took of a figure, and the margin that is left
 
 
 def _headings(title: Any) -> tuple[str, str]:
