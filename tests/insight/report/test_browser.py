@@ -469,7 +469,7 @@ class TestLooks:
             draw(page)
             assert overlaps(page) == []
             page.set_viewport_size(WIDE)
-            page.wait_for_timeout(600)
+            page.wait_for_timeout(2000)
             assert overlaps(page) == []
 
     def test_hostile_names_are_but_text(self, opened, hostile):
