@@ -348,6 +348,9 @@ class TestKinds:
             f"{v:.1%}" for v in values
         ]
         assert len(page.data["models"]) == 2
+        assert "The first 2 of 3 models are shown side by side, and the scores of all." in page.text(
+            page.header
+        )
 
     def test_a_module_beside_an_estimator(self, written, trained):
         clf, X, y = trained

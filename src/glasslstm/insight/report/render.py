@@ -10,7 +10,7 @@ import numpy as np
 from glasslstm.errors import GlassLSTMError
 from glasslstm.insight.report.explore import explored, extent_of, quantities
 from glasslstm.insight.report.look import Look
-from glasslstm.insight.report.page import SIZE_OF_PLOTLY, block, code, page, text
+from glasslstm.insight.report.page import SIZE_OF_PLOTLY, block, code, page, paragraph, text
 from glasslstm.insight.report.sections.failures import failures, plain_number, scored
 from glasslstm.insight.report.sections.findings import findings, verdict
 from glasslstm.insight.report.sections.gates import gates
@@ -73,7 +73,9 @@ def _each(looks: Sequence[Look], build: Callable[[Look], str]) -> str:
 
 def _lead(looks: Sequence[Look]) -> str:
     """Return what is to be read first: how bad it is, what to do, and the scores."""
-    return "".join(_verdict(look, several=len(looks) > 1) for look in looks[:_SIDE_BY_SIDE]) + _cards(looks)
+    verdicts = "".join(_verdict(look, several=len(looks) > 1) for look in looks[:_SIDE_BY_SIDE])
+    some = f"The first {_SIDE_BY_SIDE} of {len(looks)} models are shown side by side, and the scores of all."
+    return verdicts + (paragraph(some, "quiet") if len(looks) > _SIDE_BY_SIDE else "") + _cards(looks)
 
 
 def _verdict(look: Look, *, several: bool) -> str:
