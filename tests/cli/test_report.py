@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -250,3 +251,28 @@ def test_without_the_extra_one_line_says_what_to_install(calls, monkeypatch) -> 
     assert re.fullmatch(
         r"error: .*plotly is not installed.*pip install 'glasslstm\[report\]'\n", result.stderr
     )
+
+
+def test_the_page_itself_has_the_scores_of_evaluate(place, monkeypatch) -> None:
+    """No stand-in: the command writes the page, from the folder and the tables alone."""
+    monkeypatch.chdir(place)
+    result = run(
+        "model",
+        "data.csv",
+        "--train",
+        "data.csv",
+        "--group",
+        "site",
+        "--compare",
+        "second",
+        "--out",
+        "p.html",
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    page = Path("p.html").read_text("utf-8")
+    said = CliRunner().invoke(cli.app, ["evaluate", "model", "data.csv", "--json"])
+    accuracy = json.loads(said.stdout)["accuracy"]
+    assert f"<dt>accuracy, model</dt><dd>{accuracy:.1%}<small>" in page
+    assert "<dt>accuracy, second</dt>" in page
+    assert "on the training data" in page
+    assert ">&lt;b&gt;0&lt;/b&gt;: true" in page  # the names of series, as text
