@@ -57,10 +57,10 @@ bench: $(READY)  ## our layer against torch.nn.LSTM and others, all works and sh
 	$(BIN)/glasslstm bench --work all
 
 defaults: $(READY) ## the cross-validation behind the classifier's defaults (an hour)
-	$(BIN)/python benchmarks/defaults.py
+	$(BIN)/python -m benchmarks.defaults
 
 accuracy: $(READY) ## the test accuracy of the defaults over ten seeds
-	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python -m benchmarks.accuracy
 
 format: $(READY) ## put the code in shape
 	$(BIN)/ruff format

@@ -23,6 +23,7 @@ def test_every_example_is_tested_and_explains_itself() -> None:
         "classify.py",
         "long_memory.py",
         "one_layer.py",
+        "tune.py",
         "two_layers.py",
     ]
     for script in scripts:
@@ -95,3 +96,12 @@ def test_the_two_traps_are_real() -> None:
     output, (h_n, _) = lstm(x, lengths=[5, 2])
     assert not output[-1, 1].any()
     assert torch.equal(h_n[-1, 1], output[1, 1])
+
+
+def test_tune(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    by_scikit_learn, by_optuna = _main("tune.py")(trials=2)
+    assert min(by_scikit_learn, by_optuna) > 0.7  # a coin: 0.5
+    printed = capsys.readouterr().out
+    assert "scikit-learn: {'hidden_size': " in printed
+    assert f"test accuracy {by_scikit_learn:.3f} and {by_optuna:.3f}" in printed

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from glasslstm._version import __version__
 
 if TYPE_CHECKING:
-    from glasslstm.estimators import LSTMClassifier
+    from glasslstm.estimators import LSTMClassifier, LSTMRegressor, LSTMTagger
     from glasslstm.insight import figures
     from glasslstm.insight.diagnose import diagnose
     from glasslstm.insight.explain import Explanation, explain
@@ -34,6 +34,8 @@ __all__ = [
     "GateWeights",
     "LSTMCell",
     "LSTMClassifier",
+    "LSTMRegressor",
+    "LSTMTagger",
     "Record",
     "Stream",
     "Trace",
@@ -70,6 +72,8 @@ _MODULES = {
     "GateWeights": "glasslstm.ops.equations",
     "LSTMCell": "glasslstm.nn.lstm",
     "LSTMClassifier": "glasslstm.estimators",
+    "LSTMRegressor": "glasslstm.estimators",
+    "LSTMTagger": "glasslstm.estimators",
     "Record": "glasslstm.insight.record",
     "Stream": "glasslstm.nn.stream",
     "Trace": "glasslstm.nn.trace",

@@ -13,100 +13,35 @@ import re
 from contextlib import suppress
 from pathlib import Path
 from time import time
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from annotated_types import Len
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as weights_as_bytes
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
-from typing_extensions import Self
 
-from glasslstm._columns import Texts, columns_from_tensors, columns_to_tensors
 from glasslstm._files import written_whole
+from glasslstm._modelinfo import FORMAT_VERSION, ModelInfo, checksum, info_of
+from glasslstm._modelparts import put_together, taken_apart
 from glasslstm._version import __version__
 from glasslstm.errors import ArgumentError, GlassLSTMError, ModelFileError
-from glasslstm.estimators.checks import check_parameters
-from glasslstm.estimators.classifier import LSTMClassifier
-from glasslstm.estimators.network import SequenceClassifier
-from glasslstm.estimators.scaling import Scaling
+from glasslstm.estimators.base import LSTMEstimator
 
 __all__ = ["FORMAT_VERSION", "ModelInfo", "check_target", "inspect", "load", "save"]
-
-FORMAT_VERSION = 2
-"""The newest format; a model that an older one can hold is written in that one."""
 
 _JSON = "model.json"
 
 
-class ModelInfo(BaseModel):
-    """What ``model.json`` says; ``docs/modelfile.md`` explains each entry."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    format: Literal["glasslstm"] = "glasslstm"
-    format_version: Literal[1, 2] = 1
-    library_version: str = __version__
-    torch_version: str = str(torch.__version__)
-    estimator: Literal["LSTMClassifier"]
-    parameters: dict[str, bool | int | float | str | None]
-    classes: Annotated[list[str] | list[bool] | list[int] | list[float], Len(2)]
-    class_dtype: Annotated[str, StringConstraints(pattern=r"^[<>|][Uiufb]\d+$")]
-    channels: PositiveInt
-    channel_names: list[str] | None
-    table: dict[str, str] | None
-    history: Annotated[list[dict[str, int | float]], Len(1)]
-    best_epoch: PositiveInt
-    record: Texts | None = None
-    """From version 2 on: the record's columns in their order; of a column of text what texts it has."""
-    weights_file: Annotated[str, StringConstraints(pattern=r"^weights-[0-9a-f]{16}\.safetensors$")]
-    weights_sha256: str
-    checksum: str = ""
-    """SHA-256 of this file's content without this entry."""
-
-    @model_validator(mode="after")
-    def _check_that_it_fits_together(self) -> Self:
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: some are the same")
-        if self.channel_names is not None and len(self.channel_names) != self.channels:
-            raise ValueError("channel_names: not one for each channel")
-        if self.best_epoch > len(self.history):
-            raise ValueError("best_epoch: not in history")
-        if (self.record is None) != (self.format_version == 1):
-            raise ValueError("record: is there in version 2, and not in version 1")
-        return self
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_version_1_lacks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = handler(self)
-        return {name: value for name, value in content.items() if name != "record" or value is not None}
-
-    def expected_checksum(self) -> str:
-        """Return what `checksum` must be."""
-        content = json.dumps(self.model_dump(exclude={"checksum"}), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
-
-
-def save(estimator: LSTMClassifier, path: str | os.PathLike[str]) -> None:
+def save(estimator: LSTMEstimator, path: str | os.PathLike[str]) -> None:
     """Save a trained estimator into the folder `path`, which is made or brought up to date.
 
     Parameters
     ----------
     estimator
-        A fitted :class:`glasslstm.LSTMClassifier`.
+        A fitted :class:`glasslstm.LSTMClassifier`, :class:`glasslstm.LSTMRegressor` or
+        :class:`glasslstm.LSTMTagger`.
     path
         A folder of the model's own.
 
@@ -124,22 +59,25 @@ def save(estimator: LSTMClassifier, path: str | os.PathLike[str]) -> None:
     folder = Path(path)
     check_target(folder)
     check_is_fitted(estimator, "network_")
-    weights = weights_as_bytes(_tensors(estimator))
-    info = _describe(estimator, hashlib.sha256(weights).hexdigest())
-    with written_whole(folder / info.weights_file) as partial:
+    entries, tensors = taken_apart(estimator)
+    weights = weights_as_bytes(tensors)
+    content = _described(entries, hashlib.sha256(weights).hexdigest())
+    name = content["weights_file"]
+    with written_whole(folder / name) as partial:
         partial.write_bytes(weights)
     before = _weights_named(folder)
     with written_whole(folder / _JSON) as partial:
-        partial.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if before and before != info.weights_file:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if before and before != name:
         (folder / before).unlink(missing_ok=True)
-    _remove_leftovers(folder, info.weights_file)
+    _remove_leftovers(folder, name)
 
 
-def load(path: str | os.PathLike[str]) -> LSTMClassifier:
-    """Load a trained estimator from the folder that :func:`save` wrote.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Load a trained estimator from the folder that :func:`save` wrote, in this version or an older one.
 
-    It computes on the CPU until it is fitted anew.
+    It is of the class that was saved, has the parameters of its training, and computes on the CPU until it is
+    fitted anew.
 
     Raises
     ------
@@ -158,28 +96,17 @@ def load(path: str | os.PathLike[str]) -> LSTMClassifier:
     """
     info, content = _read(Path(path))
     try:
-        check_parameters(LSTMClassifier().get_params() | info.parameters)
-        estimator = LSTMClassifier(**info.parameters)  # type: ignore[arg-type]
-        tensors = parse_weights(content)
-        if info.record is not None:
-            estimator.record_ = columns_from_tensors(info.record, _taken(tensors, _RECORD))
-        estimator.scaling_ = Scaling(*(tensors.pop(name).numpy() for name in ("mean", "scale")))
-        estimator.network_ = SequenceClassifier(
-            info.channels,
-            len(info.classes),
-            **{name: info.parameters[name] for name in _ARCHITECTURE},  # type: ignore[arg-type]
-        )
-        estimator.network_.load_state_dict(tensors)
-    except (GlassLSTMError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        return put_together(info, parse_weights(content))
+    except (
+        GlassLSTMError,
+        SafetensorError,
+        ArithmeticError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ModelFileError(f"{path}: weights and description do not belong together: {error}") from None
-    estimator.classes_ = np.array(info.classes, dtype=info.class_dtype)
-    estimator.n_features_in_ = info.channels
-    if info.channel_names is not None:
-        estimator.feature_names_in_ = np.array(info.channel_names, dtype=object)
-    estimator.table_ = info.table
-    estimator.history_, estimator.best_epoch_ = info.history, info.best_epoch
-    estimator.n_iter_, estimator.interrupted_ = len(info.history), False
-    return estimator
 
 
 def inspect(path: str | os.PathLike[str]) -> ModelInfo:
@@ -206,14 +133,10 @@ def inspect(path: str | os.PathLike[str]) -> ModelInfo:
             f"(written by glasslstm {content.get('library_version')}); update glasslstm"
         )
     try:
-        info = ModelInfo.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ModelFileError(
-            f"{file}: no model of this library, or damaged: {place}: {first['msg']}"
-        ) from None
-    if info.checksum != info.expected_checksum():
+        info = info_of(content)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{file}: no model of this library, or damaged: {_first(error)}") from None
+    if info.checksum != checksum(content):
         raise ModelFileError(f"{file}: the checksum does not fit, the file was changed; save the model again")
     return info
 
@@ -270,71 +193,33 @@ def _remove_leftovers(folder: Path, keep: str) -> None:
                     file.unlink()
 
 
-def _describe(estimator: LSTMClassifier, digest: str) -> ModelInfo:
-    if estimator.classes_.dtype.kind not in "Uiufb":
-        raise ArgumentError(
-            f"labels of type {estimator.classes_.dtype} cannot be saved; train on text, numbers or booleans"
-        )
-    names = getattr(estimator, "feature_names_in_", None)
-    record = _record(estimator)
-    try:
-        info = ModelInfo(
-            format_version=1 if record is None else 2,
-            estimator="LSTMClassifier",
-            parameters=_parameters(estimator),
-            classes=estimator.classes_.tolist(),
-            class_dtype=estimator.classes_.dtype.str,
-            channels=estimator.n_features_in_,
-            channel_names=None if names is None else [str(name) for name in names],
-            table=estimator.table_,
-            history=estimator.history_,
-            best_epoch=estimator.best_epoch_,
-            record=None if record is None else record[0],
-            weights_file=f"weights-{digest[:16]}.safetensors",
-            weights_sha256=digest,
-        )
-        info.checksum = info.expected_checksum()
-        return ModelInfo.model_validate_json(info.model_dump_json())  # what cannot be read is not written
-    except ValueError as error:
-        raise ArgumentError(
-            f"the model cannot be described in JSON: {' '.join(str(error).split())}"
-        ) from None
-
-
-def _tensors(estimator: LSTMClassifier) -> dict[str, Tensor]:
-    weights = {name: w.detach().cpu().contiguous() for name, w in estimator.network_.state_dict().items()}
-    mean, scale = map(torch.from_numpy, estimator.scaling_)
-    _, record = _record(estimator) or ({}, {})
-    return weights | {"mean": mean, "scale": scale} | {_RECORD + name: w for name, w in record.items()}
-
-
-def _record(estimator: LSTMClassifier) -> tuple[Texts, dict[str, Tensor]] | None:
-    """Return the record of the training, taken apart, or nothing where none was kept."""
-    columns = getattr(estimator, "record_", None)
-    return None if columns is None else columns_to_tensors(columns)
-
-
-def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Take the tensors whose names begin with `prefix` out, and return them without it."""
-    names = [name for name in tensors if name.startswith(prefix)]
-    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
-
-
-def _parameters(estimator: LSTMClassifier) -> dict[str, Any]:
-    """Return the constructor's arguments, but for those that belong to the machine or the moment."""
-    parameters = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in estimator.get_params().items()
-        if name not in ("checkpoint", "device", "verbose")
+def _described(entries: dict[str, Any], digest: str) -> dict[str, Any]:
+    """Return the whole content of ``model.json``; what could not be read is not written."""
+    content: dict[str, Any] = {
+        "format": "glasslstm",
+        "format_version": FORMAT_VERSION,
+        "library_version": __version__,
+        "torch_version": str(torch.__version__),
+        **entries,
+        "weights_file": f"weights-{digest[:16]}.safetensors",
+        "weights_sha256": digest,
     }
-    if not isinstance(parameters["random_state"], (int, type(None))):
-        parameters["random_state"] = None  # a generator's state is no parameter
-    # set_params may have been called since the fit: what was trained counts.
-    lstm, dropout = estimator.network_.lstm, estimator.network_.dropout.p
-    return parameters | {name: getattr(lstm, name) for name in _ARCHITECTURE[:3]} | {"dropout": dropout}
+    try:
+        content = json.loads(json.dumps(content))  # tuples are lists now, as they will be read
+        content["checksum"] = checksum(content)
+        info_of(content)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"the model cannot be described in JSON: {_first(error)}") from None
+    return content
 
 
-_ARCHITECTURE = ("hidden_size", "num_layers", "bidirectional", "dropout")
+def _first(error: Exception) -> str:
+    """Return in one line what is wrong; of several things the first, and where."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
 _OURS = re.compile(r"model\.json|weights-[0-9a-f]{16}\.safetensors|\..*\.partial")
-_RECORD = "record."
 _STALE_SECONDS = 3600

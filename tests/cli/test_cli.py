@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -25,7 +26,9 @@ from glasslstm.ops import cpu
 
 COMMANDS = ("demo", "train", "predict", "evaluate", "diagnose", "report", "info", "doctor", "bench")
 COLUMNS = ("--target", "label", "--id", "series", "--time", "t")
-SMALL = ("--max-epochs", "2", "--hidden-size", "4", "--no-refit", "--seed", "0", "--quiet")
+QUICK = ("--max-epochs", "2", "--hidden-size", "4", "--no-refit", "--quiet", "--no-report")
+SMALL = (*QUICK, "--seed", "0")
+ROLES = {"id": "series", "time": "t", "target": "label"}
 LABELS = ("[red]up[/red]", "do\x1bwn")
 
 
@@ -54,11 +57,12 @@ def table(labels=LABELS, n=20) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Return a folder with a table, data.csv, and a model that was trained on it."""
+    """Return a folder with a table, data.csv, a run that was trained on it, and the run's model by itself."""
     folder = tmp_path_factory.mktemp("cli")
     table().to_csv(folder / "data.csv", index=False)
-    result = run("train", folder / "data.csv", *COLUMNS, "--out", folder / "model", *SMALL)
+    result = run("train", folder / "data.csv", *COLUMNS, "--out", folder / "run", *SMALL)
     assert result.exit_code == 0, result.stderr
+    shutil.copytree(folder / "run" / "model", folder / "model")
     return folder
 
 
@@ -70,82 +74,9 @@ def test_help_has_an_example_that_names_the_command(command) -> None:
     assert "\x1b" not in result.stdout
 
 
-def test_help_shows_the_defaults_of_the_classifier() -> None:
-    text = " ".join(run("train", "--help").stdout.split())
-    for name in ("hidden_size", "max_epochs", "learning_rate", "validation_fraction"):
-        option = f"--{name.replace('_', '-')}"
-        default = getattr(LSTMClassifier(), name)
-        assert re.search(rf"{option} [^-]*\[default: {re.escape(str(default))}\]", text), option
-
-
-def test_train_has_every_parameter_of_the_classifier_as_an_option() -> None:
-    text = run("train", "--help").stdout
-    options = {f"--{name.replace('_', '-')}" for name in LSTMClassifier().get_params()}
-    renamed = {"--random-state": "--seed", "--verbose": "--quiet"}
-    for option in {renamed.get(option, option) for option in options}:
-        assert f"{option} " in text, option
-    assert "Epochs of the search, at most." in text
-
-
 def test_version() -> None:
     result = run("--version")
     assert re.fullmatch(r"glasslstm \d+\.\d+\.\d+\S*\n", result.stdout)
-
-
-def test_train_says_what_it_trained_and_saves_columns_and_parameters(tmp_path) -> None:
-    data = tmp_path / "data.parquet"
-    table().assign(note="text").to_parquet(data)
-    result = run("train", data, *COLUMNS, "--out", tmp_path / "new" / "m", *SMALL, "--channels", "b, a")
-    assert result.exit_code == 0
-    assert result.stderr == ""
-    assert result.stdout.startswith("20 series, 2 classes, channels b, a\nbest epoch ")
-    clf = modelfile.load(tmp_path / "new" / "m")
-    assert clf.table_ == {"id": "series", "time": "t", "target": "label"}
-    assert clf.feature_names_in_.tolist() == ["b", "a"]
-    assert (clf.hidden_size, clf.max_epochs, clf.refit, clf.random_state) == (4, 2, False, 0)
-
-
-@pytest.mark.parametrize(("given", "kept"), [("0", None), ("0.5", 0.5)])
-def test_train_passes_on_how_to_train(place, tmp_path, given, kept) -> None:
-    more = ("--precision", "bf16-mixed", "--weight-averaging", "0.5", "--gradient-clip", given)
-    result = run("train", place / "data.csv", *COLUMNS, "--out", tmp_path / "m", *SMALL, *more)
-    assert result.exit_code == 0, result.stderr
-    parameters = modelfile.inspect(tmp_path / "m").parameters
-    assert [parameters[name] for name in ("precision", "weight_averaging", "gradient_clip")] == [
-        "bf16-mixed",
-        0.5,
-        kept,
-    ]
-
-
-def test_train_gives_the_model_that_the_library_gives(place) -> None:
-    series = read_series(place / "data.csv", id="series", time="t", target="label")
-    same = LSTMClassifier(max_epochs=2, hidden_size=4, refit=False, random_state=0, verbose=False)
-    same.fit(series.X, series.y)
-    loaded = modelfile.load(place / "model")
-    np.testing.assert_array_equal(loaded.predict_proba(series.X), same.predict_proba(series.X))
-
-
-def test_train_keeps_a_record_where_it_is_asked_for(place, tmp_path) -> None:
-    train = ("train", place / "data.csv", *COLUMNS, *SMALL)
-    assert run(*train, "--out", tmp_path / "m", "--record").exit_code == 0
-    recorded, plain = modelfile.load(tmp_path / "m"), modelfile.load(place / "model")
-    assert recorded.record_["epoch"].tolist() == [0, 0, 1, 1, 2, 2]  # of both directions
-    assert not hasattr(plain, "record_")
-    series = read_series(place / "data.csv", id="series", time="t", target="label")
-    np.testing.assert_array_equal(recorded.predict_proba(series.X), plain.predict_proba(series.X))
-    about = run("info", tmp_path / "m").stdout
-    assert re.search(r"^record +training, epoch, module, layer, direction, ", about, re.MULTILINE)
-    assert "record" not in run("info", place / "model").stdout
-    assert json.loads(run("info", tmp_path / "m", "--json").stdout)["record"]["training"] == ["search"]
-
-
-def test_progress_goes_to_standard_error_and_quiet_is_quiet(place, tmp_path) -> None:
-    loud = [option for option in SMALL if option != "--quiet"]
-    result = run("train", place / "data.csv", *COLUMNS, "--out", tmp_path / "m", *loud)
-    assert "epoch 1 of at most 2" in result.stderr
-    assert "\x1b" not in result.stderr
-    assert "of at most" not in result.stdout
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -159,12 +90,12 @@ def test_predict_writes_a_row_a_series(place, tmp_path, suffix) -> None:
     assert result.stdout == f"20 series: {out}\n"
 
     written = pd.read_csv(out) if suffix == ".csv" else pd.read_parquet(out)
-    series = read_series(place / "data.csv", id="series", time="t", target="label")
+    series = read_series(place / "data.csv", **ROLES)
     clf = modelfile.load(place / "model")
     assert written.columns.tolist() == ["id", "class", *(f"probability_{name}" for name in clf.classes_)]
     assert written["id"].tolist() == [f"s{i}" for i in range(20)]
-    assert written["class"].tolist() == clf.predict(series.X).tolist()
-    np.testing.assert_allclose(written.iloc[:, 2:], clf.predict_proba(series.X), rtol=1e-12)
+    assert written["class"].tolist() == clf.predict(series).tolist()
+    np.testing.assert_allclose(written.iloc[:, 2:], clf.predict_proba(series), rtol=1e-12)
 
 
 def test_class_names_cannot_collide_with_the_columns(tmp_path) -> None:
@@ -190,23 +121,26 @@ def test_columns_of_another_name_and_unsorted_rows_can_be_asked_for(place, tmp_p
 def test_evaluate_gives_the_scores_of_scikit_learn(place) -> None:
     result = run("evaluate", place / "model", place / "data.csv", "--json")
     scores = json.loads(result.stdout)
-    series = read_series(place / "data.csv", id="series", time="t", target="label")
+    series = read_series(place / "data.csv", **ROLES)
     clf = modelfile.load(place / "model")
-    predicted = clf.predict(series.X)
+    predicted = clf.predict(series)
     assert scores["n_series"] == 20
-    assert scores["accuracy"] == clf.score(series.X, series.y)
+    assert scores["accuracy"] == clf.score(series, series.targets)
     assert [row["class"] for row in scores["classes"]] == clf.classes_.tolist()
-    f1 = f1_score(series.y, predicted, average=None, labels=clf.classes_)
+    f1 = f1_score(series.targets, predicted, average=None, labels=clf.classes_)
     np.testing.assert_allclose([row["f1"] for row in scores["classes"]], f1)
     assert [row["support"] for row in scores["classes"]] == [10, 10]
-    confusion = [[np.sum((series.y == c) & (predicted == p)) for p in clf.classes_] for c in clf.classes_]
+    confusion = [
+        [np.sum((series.targets == c) & (predicted == p)) for p in clf.classes_] for c in clf.classes_
+    ]
     assert scores["confusion_matrix"] == confusion
 
 
 def test_evaluate_prints_hostile_names_as_they_are_but_for_control_characters(place) -> None:
     result = run("evaluate", place / "model", place / "data.csv")
     assert result.exit_code == 0
-    assert re.match(r"accuracy [01]\.\d{4} on 20 series\n", result.stdout)
+    figures = r"accuracy [01]\.\d{4}, balanced accuracy [01]\.\d{4}, log loss \d\.\d{4} on 20 series\n"
+    assert re.match(figures, result.stdout)
     assert "[red]up[/red]" in result.stdout
     assert "do\\x1bwn" in result.stdout
     assert "\x1b" not in result.stdout
@@ -264,7 +198,7 @@ def test_ids_and_labels_of_a_csv_file_come_out_as_they_stand_there(tmp_path) -> 
     data["series"] = "00" + data["series"].str[1:]
     data.to_csv(tmp_path / "data.csv", index=False)
     assert run("train", tmp_path / "data.csv", *COLUMNS, "--out", tmp_path / "m", *SMALL).exit_code == 0
-    assert modelfile.inspect(tmp_path / "m").classes == ["01", "1"]
+    assert modelfile.inspect(tmp_path / "m" / "model").classes == ["01", "1"]
     assert run("predict", tmp_path / "m", tmp_path / "data.csv", "--out", tmp_path / "p.csv").exit_code == 0
     assert pd.read_csv(tmp_path / "p.csv", dtype=str)["id"].tolist() == [f"00{k}" for k in range(20)]
 
@@ -272,8 +206,15 @@ def test_ids_and_labels_of_a_csv_file_come_out_as_they_stand_there(tmp_path) -> 
 def test_info_says_what_the_model_is(place) -> None:
     about = json.loads(run("info", place / "model", "--json").stdout)
     assert about["estimator"] == "LSTMClassifier"
-    assert about["channel_names"] == ["a", "b"]
+    assert about["preparation"]["names"] == ["a", "b"]
     assert about["table"] == {"id": "series", "time": "t", "target": "label"}
+    assert "run" not in about
+    of_run = json.loads(run("info", place / "run", "--json").stdout)
+    assert {name: of_run[name] for name in about} == about
+    assert of_run["run"]["data"] == str(place / "data.csv")
+    assert (of_run["run"]["task"], of_run["run"]["n_series"]) == ("classify", 20)
+    assert "hidden_size" not in of_run["run"]  # it stands with the model
+    assert re.search(r"^fit_seconds +\d", run("info", place / "run").stdout, re.MULTILINE)
     plain = run("info", place / "model").stdout
     assert re.search(r"^classes +\[red\]up\[/red\], do\\x1bwn$", plain, re.MULTILINE)
     assert re.search(r"^hidden_size +4$", plain, re.MULTILINE)
@@ -357,24 +298,24 @@ REFUSED = {
         ["train", "data.csv", *COLUMNS, "--out", "m", "--dropout", "2"],
         "dropout: expected a number from 0 to below 1, got 2.0",
     ),
-    "a model that is there": (
-        ["train", "none.csv", *COLUMNS, "--out", "model"],
-        "--out model has a model already; choose another folder, or replace it with --force",
+    "a run that is there": (
+        ["train", "none.csv", *COLUMNS, "--out", "run"],
+        "--out run has a run already; choose another folder, or replace it with --force",
     ),
     "a folder with something else": (
         ["train", "data.csv", *COLUMNS, "--out", ".", "--force"],
-        ".: holds other things",
+        "--out . holds other things (another_label.csv); a run is written into a folder of its own",
     ),
     "a file as folder": (
         ["train", "data.csv", *COLUMNS, "--out", "data.csv"],
-        "data.csv: is a file; a model is saved into a folder of its own",
+        "--out data.csv is a file; a run is written into a folder of its own",
     ),
     "a file as parent": (
         ["train", "data.csv", *COLUMNS, "--out", "data.csv/m"],
         "data.csv is a file; expected a folder",
     ),
     "no model": (["info", "none"], "none: no model here"),
-    "no model to predict with": (["predict", ".", "data.csv", "--out", "p.csv"], ".: no model here"),
+    "no model to predict with": (["predict", "none", "data.csv", "--out", "p.csv"], "none: no model here"),
     "another suffix": (
         ["predict", "model", "data.csv", "--out", "p.txt"],
         "p.txt: expected a name that ends in .csv, .parquet or .pq",
@@ -399,13 +340,77 @@ REFUSED = {
         ["train", "data.csv", *COLUMNS, "--out", "m", "--checkpoint", "data.csv"],
         "data.csv is a file; expected a folder",
     ),
+    "no run to repeat": (
+        ["train", "--from", "model", "--out", "m"],
+        "--from model: there is no run here; expected a folder with a config.toml",
+    ),
+    "no file with options": (
+        ["train", "data.csv", "--config", "none.toml", "--out", "m"],
+        "none.toml: there is no such file; expected settings as TOML",
+    ),
+    "a file of options that is none": (
+        ["train", "--config", "data.csv", "--out", "m"],
+        "data.csv: cannot be read as TOML: ",
+    ),
+    "two files with options": (
+        ["train", "--config", "run/config.toml", "--from", "run", "--out", "m"],
+        "--config and --from are both files with options; give one of them",
+    ),
+    "two ways to validate": (
+        ["train", "data.csv", *COLUMNS, "--out", "m", "--group", "a", "--validation", "data.csv"],
+        "--group says how to cut a validation part, and --validation brings one; leave out one",
+    ),
+    "groups without a validation part": (
+        ["train", "data.csv", *COLUMNS, "--out", "m", "--group", "series_2", "--validation-fraction", "0"],
+        "--group says how to cut a validation part, and --validation-fraction 0 asks for none; leave out one",
+    ),
+    "a group that is no column": (
+        ["train", "data.csv", *COLUMNS, "--out", "m", "--group", "sites"],
+        "--group sites: data.csv: there is no column 'sites'",
+    ),
+    "a task that there is not": (
+        ["train", "data.csv", *COLUMNS, "--out", "m", "--task", "guess"],
+        "--task: expected auto, classify, regress, tag, got 'guess'",
+    ),
+    "a setting of another task": (
+        ["train", "data.csv", *COLUMNS, "--out", "m", "--quantiles", "0.1,0.9"],
+        "--quantiles is a setting of the task regress, and the task is classify; leave it out, or say --task regress",
+    ),
+    "a setting of another task that was named": (
+        ["train", "none.csv", *COLUMNS, "--out", "m", "--task", "regress", "--label-smoothing", "0.1"],
+        "--label-smoothing is a setting of the task classify, and the task is regress",
+    ),
+    "quantiles that are no numbers": (
+        ["train", "none.csv", *COLUMNS, "--out", "m", "--quantiles", "low,high"],
+        "--quantiles: expected None, or numbers above 0 and below 1, rising, written as 0.1,0.5,0.9|none",
+    ),
+    "quantiles that fall": (
+        ["train", "none.csv", *COLUMNS, "--out", "m", "--task", "regress", "--quantiles", "0.9,0.1"],
+        "quantiles: expected None, or numbers above 0 and below 1, rising, got (0.9, 0.1)",
+    ),
+    "a choice that there is not": (
+        ["train", "none.csv", *COLUMNS, "--out", "m", "--task", "tag", "--schedule", "linear"],
+        "schedule: expected 'auto', 'constant' or 'cosine', got 'linear'",
+    ),
+    "a weight of no class": (
+        ["train", "data.csv", *COLUMNS, "--out", "m", "--class-weight", "up=2"],
+        "--class-weight: 'up' is no class; expected some of [red]up[/red], do\\x1bwn",
+    ),
+    "columns of a file that has none": (
+        ["train", "data.ts", *COLUMNS, "--out", "m"],
+        "--target: data.ts is a .ts file, which has no columns; leave it out",
+    ),
+    "figures in a folder": (
+        ["evaluate", "run", "data.csv", "--out", "run"],
+        "--out run is a folder; expected",
+    ),
     "a demo in a file": (["demo", "--out", "data.csv"], "data.csv is a file; expected a folder"),
 }
 if sys.platform == "linux":  # not even root can write into /proc
     REFUSED |= {
-        "a model nowhere": (
+        "a run nowhere": (
             ["train", "data.csv", *COLUMNS, "--out", "/proc/new/m"],
-            "/proc/new/m/model.json cannot be written: nothing can be made in /proc (",
+            "/proc/new/m/config.toml cannot be written: nothing can be made in /proc (",
         ),
         "a checkpoint nowhere": (
             ["train", "data.csv", *COLUMNS, "--out", "m", "--checkpoint", "/proc/new"],
@@ -427,28 +432,17 @@ def test_an_error_is_one_line_before_any_training(case, place, monkeypatch: pyte
     table().drop(columns="b").to_csv(place / "without_b.csv", index=False)
     table(labels=(LABELS[0], "sideways")).to_csv(place / "another_label.csv", index=False)
     monkeypatch.chdir(place)
-    monkeypatch.setattr("glasslstm.estimators.classifier.train", never)
+    monkeypatch.setattr("glasslstm.estimators.base.LSTMEstimator.fit", never)
     args, message = REFUSED[case]
     before = sorted(place.rglob("*"))
     assert message in error_of(run(*args))
     assert sorted(place.rglob("*")) == before
 
 
-def test_a_model_that_is_there_stays_until_force_replaces_it(place, tmp_path) -> None:
-    out = tmp_path / "m"
-    train = ("train", place / "data.csv", *COLUMNS, "--out", out, *SMALL)
-    assert run(*train).exit_code == 0
-    old = modelfile.inspect(out)
-    assert "replace it with --force" in error_of(run(*train, "--seed", 1))
-    assert modelfile.inspect(out) == old
-    assert run(*train, "--seed", 1, "--force").exit_code == 0
-    assert modelfile.inspect(out).parameters["random_state"] == 1
-
-
 def test_a_model_without_names_asks_for_them(tmp_path, place) -> None:
-    series = read_series(place / "data.csv", id="series", time="t", target="label")
+    series = read_series(place / "data.csv", **ROLES)
     clf = LSTMClassifier(max_epochs=1, hidden_size=4, refit=False, random_state=0, verbose=False)
-    clf.fit(series.X, series.y).save(tmp_path / "m")
+    clf.fit(list(series), series.targets).save(tmp_path / "m")
     evaluate = ["evaluate", tmp_path / "m", place / "data.csv"]
     for option, name in {"--id": "series", "--time": "t", "--target": "label"}.items():
         message = f"the model does not know the {option[2:]} column; name it with {option}"
@@ -456,37 +450,7 @@ def test_a_model_without_names_asks_for_them(tmp_path, place) -> None:
         evaluate += [option, name]
     assert "names of its 2 channels; name their columns" in error_of(run(*evaluate))
     result = run(*evaluate, "--channels", "a,b", "--json")
-    assert json.loads(result.stdout)["accuracy"] == clf.score(series.X, series.y)
-
-
-def test_ctrl_c_in_training_saves_the_best_model_so_far(
-    place, tmp_path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = []
-
-    def after_two(row) -> None:
-        rows.append(row)
-        if len(rows) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("glasslstm.estimators.classifier.shown", lambda *_: _Shown(after_two))
-    out = tmp_path / "m"
-    result = run("train", place / "data.csv", *COLUMNS, "--out", out, *SMALL, "--max-epochs", 50)
-    assert result.exit_code == 130
-    assert result.stderr == "error: interrupted\n"
-    assert "the model is in" in result.stdout
-    assert len(modelfile.inspect(out).history) == 2
-
-
-class _Shown:
-    def __init__(self, on_epoch) -> None:
-        self.on_epoch = on_epoch
-
-    def __enter__(self):
-        return self.on_epoch
-
-    def __exit__(self, *_) -> None:
-        return None
+    assert json.loads(result.stdout)["accuracy"] == clf.score(list(series), series.targets)
 
 
 def test_an_unexpected_error_is_one_line_too(place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,7 +483,9 @@ def test_debug_lets_the_error_through(args) -> None:
         (["info"], "Missing argument"),
         (["info", "m", "--fly"], "No such option: --fly"),
         (["train", "data.csv", "--hidden-size", "many"], "Invalid value for '--hidden-size'"),
-        (["train", "data.csv"], "Missing option '--target'"),
+        (["train"], "Invalid value for DATA: needed"),
+        (["train", "data.csv"], "Invalid value for --out: needed"),
+        (["train", "data.csv", "--out", "m"], "Invalid value for --target: needed"),
         (["--fly"], "No such option: --fly"),
         (["info", "m", "--jso"], "Possible options: --json"),
         (["fly", "--debug"], "No such command 'fly'"),

@@ -16,7 +16,6 @@ import glasslstm as gl
 from glasslstm import cli, modelfile
 from glasslstm._objects import find_object
 from glasslstm.data import read_series
-from glasslstm.data.sequences import Sequences
 from glasslstm.errors import ArgumentError, DataError
 from glasslstm.insight.rules import RULES
 
@@ -107,7 +106,7 @@ def place(tmp_path_factory):
     table.drop(columns="label").to_csv(folder / "unlabelled.csv", index=False)
     series = read_series(folder / "data.csv", id="series", time="t", target="label")
     clf = gl.LSTMClassifier(hidden_size=4, max_epochs=3, refit=False, random_state=0, verbose=False)
-    clf.fit(series.X, series.y, channel_names=series.channels)
+    clf.fit(series)
     clf.table_ = {"id": "series", "time": "t", "target": "label"}
     clf.save(folder / "model")
     return folder
@@ -245,13 +244,13 @@ class TestFolder:
         result = run(place / "model", place / "data.csv", "--json", "--fail-on", "never")
         assert result.exit_code == 0, result.stderr
         series = read_series(place / "data.csv", id="series", time="t", target="label")
-        expected = modelfile.load(place / "model").diagnose(series.X, series.y)
+        expected = modelfile.load(place / "model").diagnose(series, series.targets)
         assert json.loads(result.stdout) == json.loads(json.dumps(expected.to_dict()))
 
     def test_without_labels(self, place) -> None:
         printed = run(place / "model", place / "unlabelled.csv", "--json", "--fail-on", "never").stdout
         series = read_series(place / "unlabelled.csv", id="series", time="t")
-        expected = modelfile.load(place / "model").diagnose(series.X)
+        expected = modelfile.load(place / "model").diagnose(series)
         assert json.loads(printed) == json.loads(json.dumps(expected.to_dict()))
 
     def test_a_target_that_is_asked_for_must_be_there(self, place) -> None:
@@ -266,19 +265,20 @@ class TestEstimator:
         series = read_series(place / "data.csv", id="series", time="t", target="label")
         seen = []
         monkeypatch.setattr(
-            "glasslstm.estimators.classifier.diagnose", lambda *given, **named: seen.append((given, named))
+            "glasslstm.estimators.base.diagnose", lambda *given, **named: seen.append((given, named))
         )
-        clf.diagnose(series.X, series.y, codes=["x"])
-        clf.diagnose(series.X)
+        clf.diagnose(series, series.targets, codes=["x"])
+        clf.diagnose(list(series))
         (network, (x, lengths), targets, loss), named = seen[0]
         assert network is clf.network_
         assert named == {"codes": ["x"]}
-        assert lengths.tolist() == [len(one) for one in series.X]
-        expected = clf.scaling_.apply(Sequences.from_arrays(series.X))
+        assert lengths.tolist() == [len(one) for one in series]
+        mean, scale = clf.preparation_.mean, clf.preparation_.scale
         for b, length in enumerate(lengths):
-            np.testing.assert_array_equal(x[:length, b].numpy(), expected[b])
+            scaled = ((series[b] - mean) / scale).astype(np.float32)
+            np.testing.assert_array_equal(x[:length, b].numpy(), scaled)
             assert not x[length:, b].any()
-        assert clf.classes_[targets.numpy()].tolist() == series.y.tolist()
+        assert clf.classes_[targets.numpy()].tolist() == series.targets.tolist()
         logits = clf.network_.eval()(x, lengths)
         expected = -torch.log_softmax(logits, 1)[torch.arange(20), targets].mean()
         torch.testing.assert_close(loss(logits, targets), expected)
@@ -287,9 +287,7 @@ class TestEstimator:
     def test_of_many_series_64_are_looked_at(self, place, monkeypatch) -> None:
         clf = modelfile.load(place / "model")
         seen = []
-        monkeypatch.setattr(
-            "glasslstm.estimators.classifier.diagnose", lambda *given, **_: seen.append(given)
-        )
+        monkeypatch.setattr("glasslstm.estimators.base.diagnose", lambda *given, **_: seen.append(given))
         X = [np.full((3, 2), k) for k in range(127)]
         y = np.where(np.arange(127) % 4 < 2, "up", "down")
         clf.diagnose(X, y)
@@ -307,7 +305,7 @@ class TestEstimator:
             "one-end-only",
             "dropout-without-effect",
         ]
-        found = clf.diagnose(series.X, series.y, codes=codes)
+        found = clf.diagnose(series, series.targets, codes=codes)
         assert (tuple(found), found.skipped) == ((), {})
 
     def test_what_it_refuses(self, place) -> None:

@@ -47,7 +47,7 @@ def table(labels=HOSTILE) -> pd.DataFrame:
 def train(data: Path, out: Path, channels=("a", "<i>b</i>")) -> gl.LSTMClassifier:
     series = read_series(data, **TABLE, channels=channels)
     clf = gl.LSTMClassifier(hidden_size=3, max_epochs=1, refit=False, random_state=0, verbose=False)
-    clf.fit(series.X, series.y, channel_names=series.channels)
+    clf.fit(series)
     clf.table_ = TABLE
     clf.save(out)
     return clf
@@ -86,9 +86,9 @@ def test_a_folder_and_a_table(calls) -> None:
     ((model, X, y), named) = calls[0]
     series = read_series("data.csv", **TABLE, channels=["a", "<i>b</i>"])
     assert isinstance(model, gl.LSTMClassifier)
-    np.testing.assert_array_equal(model.predict_proba(series.X), gl.load("model").predict_proba(series.X))
-    assert [one.tolist() for one in X] == [one.tolist() for one in series.X]
-    assert y.tolist() == series.y.tolist() == [*HOSTILE] * 6
+    np.testing.assert_array_equal(model.predict_proba(series), gl.load("model").predict_proba(series))
+    assert [one.tolist() for one in X] == [one.tolist() for one in series]
+    assert y.tolist() == series.targets.tolist() == [*HOSTILE] * 6
     assert named == {
         "path": Path("new/page.html"),
         "names": ["model"],
@@ -130,8 +130,8 @@ def test_the_table_of_the_training_goes_to_the_baselines(calls) -> None:
     assert run("model", "unlabelled.csv", "--train", "small.parquet").exit_code == 0
     X, y = calls[0][1]["train"]
     series = read_series("small.parquet", **TABLE, channels=["a", "<i>b</i>"])
-    assert [one.tolist() for one in X] == [one.tolist() for one in series.X]
-    assert y.tolist() == series.y.tolist()
+    assert [one.tolist() for one in X] == [one.tolist() for one in series]
+    assert y.tolist() == series.targets.tolist()
 
 
 def test_models_stand_side_by_side(calls) -> None:

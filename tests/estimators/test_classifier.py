@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 
 from glasslstm import LSTM, LSTMClassifier
-from glasslstm.errors import ArgumentError, ArgumentTypeError, DataError, TrainingError
-from glasslstm.estimators import classifier as module
+from glasslstm.data import Sequences
+from glasslstm.errors import ArgumentError, ArgumentTypeError, DataError
 
 
 def make(**parameters: Any) -> LSTMClassifier:
     chosen = {"hidden_size": 6, "max_epochs": 12, "learning_rate": 0.02, "random_state": 0, "verbose": False}
     return LSTMClassifier(**(chosen | parameters))
-
-
-def weights(clf: LSTMClassifier) -> dict[str, torch.Tensor]:
-    return dict(clf.network_.state_dict())
-
-
-def assert_same_model(a: LSTMClassifier, b: LSTMClassifier) -> None:
-    assert weights(a).keys() == weights(b).keys()
-    for name, weight in weights(a).items():
-        assert torch.equal(weight, weights(b)[name]), name
-    np.testing.assert_array_equal(a.scaling_, b.scaling_)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -44,6 +31,11 @@ def test_learns_from_ragged_series(trends: Any, layers: int, bidirectional: bool
     np.testing.assert_array_equal(clf.classes_[probabilities.argmax(1)], clf.predict(X))
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
+def test_learns_with_every_pooling(trends: Any, pooling: str) -> None:
+    assert make(pooling=pooling, layer_norm=True, recurrent_dropout=0.2).fit(*trends).score(*trends) > 0.95
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_reads_the_states_of_the_last_valid_step_of_both_directions(trends: Any, bidirectional: bool) -> None:
     X, y = trends
@@ -51,8 +43,8 @@ def test_reads_the_states_of_the_last_valid_step_of_both_directions(trends: Any,
     reference = torch.nn.LSTM(1, 6, 2, bidirectional=bidirectional)
     reference.load_state_dict(clf.network_.lstm.state_dict())
     for k in (0, 7):
-        alone = torch.from_numpy(((X[k] - clf.scaling_.mean) / clf.scaling_.scale).astype(np.float32))
-        output, _ = reference(alone)
+        standard = (X[k] - clf.preparation_.mean) / clf.preparation_.scale
+        output, _ = reference(torch.from_numpy(standard.astype(np.float32)))
         final = torch.cat([output[-1, :6], output[0, 6:]])
         expected = torch.softmax(clf.network_.head(final).double(), 0).detach()
         np.testing.assert_allclose(clf.predict_proba(X)[k], expected, atol=1e-6)
@@ -69,57 +61,33 @@ def test_takes_labels_of_any_kind(trends: Any, labels: Any) -> None:
     assert clf.predict(X)[0] == y[0]
 
 
-def test_takes_arrays_and_tensors_alike() -> None:
+def test_takes_arrays_tensors_and_sequences_alike() -> None:
     rng = np.random.default_rng(1)
     X = rng.normal(size=(12, 4, 2))
     y = np.repeat([0, 1], 6)
     expected = make().fit(X, y).predict_proba(X)
     for same in (list(X), torch.from_numpy(X), [torch.from_numpy(x) for x in X], X.tolist()):
         np.testing.assert_array_equal(make().fit(same, y).predict_proba(same), expected)
+    series = Sequences.from_arrays(X, targets=y)
+    np.testing.assert_array_equal(make().fit(series).predict_proba(series), expected)
+    assert make().fit(series).score(series) == make().fit(X, y).score(X, y)
 
 
 def test_scales_by_what_it_trains_on(trends: Any) -> None:
     X, y = trends
     everything = make(refit=True).fit(X, y)
-    np.testing.assert_allclose(everything.scaling_.mean, np.concatenate(X).mean(0))
-    np.testing.assert_allclose(everything.scaling_.scale, np.concatenate(X).std(0))
+    np.testing.assert_allclose(everything.preparation_.mean, np.concatenate(X).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(everything.preparation_.scale, np.concatenate(X).std(0), rtol=1e-6)
     part = make(refit=False).fit(X, y)
-    assert not np.allclose(part.scaling_.mean, everything.scaling_.mean, rtol=1e-6)
+    assert not np.allclose(part.preparation_.mean, everything.preparation_.mean, rtol=1e-4)
 
 
 def test_a_constant_channel_is_not_divided_by_zero(trends: Any) -> None:
     X, y = trends
     X = [np.hstack([x, np.full_like(x, 0.1)]) for x in X]
     clf = make().fit(X, y)
-    assert clf.scaling_.scale[1] == 1.0
+    assert clf.preparation_.scale[1] == 1.0
     assert clf.score(X, y) > 0.95
-
-
-def test_the_same_seed_gives_the_same_model_and_leaves_the_global_one_alone(trends: Any) -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    a, b = make().fit(*trends), make().fit(*trends)
-    assert torch.equal(before, torch.get_rng_state())
-    assert_same_model(a, b)
-    other = make(random_state=1).fit(*trends)
-    assert not torch.equal(weights(a)["head.weight"], weights(other)["head.weight"])
-
-
-def test_history_and_early_stopping(trends: Any) -> None:
-    clf = make(max_epochs=60, patience=3, learning_rate=0.1).fit(*trends)
-    assert clf.n_iter_ == len(clf.history_) == clf.best_epoch_ + 3 < 60
-    losses = [row["valid_loss"] for row in clf.history_]
-    assert clf.best_epoch_ == 1 + int(np.argmin(losses))
-    assert [row["epoch"] for row in clf.history_] == list(range(1, clf.n_iter_ + 1))
-    assert set(clf.history_[0]) == {
-        "epoch", "train_loss", "valid_loss", "valid_accuracy", "learning_rate", "seconds",
-    }  # fmt: skip
-
-
-def test_without_refit_the_best_epoch_is_the_model(trends: Any) -> None:
-    clf = make(refit=False, max_epochs=30, patience=5, learning_rate=0.1).fit(*trends)
-    shorter = make(refit=False, max_epochs=clf.best_epoch_, patience=5, learning_rate=0.1).fit(*trends)
-    assert_same_model(clf, shorter)
 
 
 def test_without_a_validation_part_everything_is_trained_on(trends: Any) -> None:
@@ -131,11 +99,92 @@ def test_without_a_validation_part_everything_is_trained_on(trends: Any) -> None
     assert "valid_loss" not in clf.history_[0]
 
 
-def test_augmentation_acts_in_training_alone(trends: Any) -> None:
-    plain, shifted = make().fit(*trends), make(channel_shift=0.5, input_noise=0.1).fit(*trends)
-    assert not torch.equal(weights(plain)["head.weight"], weights(shifted)["head.weight"])
+# Weights: of one input, the share of the weight is the probability
+
+
+def chance_of_b(clf: LSTMClassifier, **fit: Any) -> float:
+    flat = {"validation_fraction": 0, "max_epochs": 50, "dropout": 0, "channel_shift": 0, "weight_decay": 0}
+    X, y = np.zeros((40, 2, 1)), ["a", "a", "a", "b"] * 10
+    return float(clf.set_params(**flat).fit(X, y, **fit).predict_proba(X[:1])[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "expected"), [(None, 0.25), ("balanced", 0.5), ({"b": 9}, 0.75), ({"a": 0.0}, 1.0)]
+)
+def test_class_weights_count(class_weight: Any, expected: float) -> None:
+    assert chance_of_b(make(class_weight=class_weight)) == pytest.approx(expected, abs=0.05)
+
+
+def test_sample_weights_count_and_multiply_with_those_of_classes() -> None:
+    weights = [1, 1, 1, 3] * 10
+    assert chance_of_b(make(), sample_weight=weights) == pytest.approx(0.5, abs=0.05)
+    both = chance_of_b(make(class_weight={"b": 3}), sample_weight=weights)
+    assert both == pytest.approx(0.75, abs=0.05)
+
+
+def test_smoothed_labels_are_less_sure() -> None:
+    flat = {"validation_fraction": 0, "max_epochs": 50, "dropout": 0, "channel_shift": 0, "weight_decay": 0}
+    X, y = np.zeros((30, 2, 1)), ["a"] * 28 + ["b"] * 2
+    found = make(**flat, label_smoothing=0.4).fit(X, y).predict_proba(X[:1])
+    np.testing.assert_allclose(found[0], 0.6 * np.array([28, 2]) / 30 + 0.4 / 2, atol=0.03)
+
+
+# Several labels
+
+
+def test_learns_several_labels(trends: Any) -> None:
+    X, y = trends
+    Y = np.column_stack([y == "rises", [len(x) > 8 for x in X], np.ones(40), np.zeros(40)]).astype(int)[:, :2]
+    clf = make(max_epochs=60, channel_shift=0).fit(X, Y)
+    assert clf.multilabel_
+    assert clf.classes_.tolist() == [0, 1]
+    chances = clf.predict_proba(X)
+    np.testing.assert_array_equal(clf.predict(X), chances > 0.5)
+    assert ((chances > 0.5) == Y).mean(0)[0] > 0.95
+    assert clf.score(X, Y) == pytest.approx((clf.predict(X) == Y).all(1).mean())
+    named = make(max_epochs=1).fit(Sequences.from_arrays(X), Y)
+    assert named.classes_.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(None, 0.25), ("balanced", 0.5), ({0: 9.0}, 0.75)])
+def test_the_weight_of_having_a_label(weight: Any, expected: float) -> None:
+    Y = np.array([[0, 1], [0, 0], [0, 1], [1, 0]] * 10)
+    flat = {"validation_fraction": 0, "max_epochs": 50, "dropout": 0, "channel_shift": 0, "weight_decay": 0}
+    found = make(class_weight=weight, **flat).fit(np.zeros((40, 2, 1)), Y).predict_proba(np.zeros((1, 2, 1)))
+    np.testing.assert_allclose(found[0], [expected, 0.5], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "change", "error", "message"),
+    [
+        (
+            {},
+            lambda Y: 2 * Y,
+            DataError,
+            r"y: several labels .* zeros and ones, .* got int64 of shape \(40, 2\)",
+        ),
+        ({}, lambda Y: Y[:-1], DataError, "y: expected a row of labels for each of the 40 series, got 39"),
+        ({}, lambda Y: np.column_stack([Y, Y[:, 0] * 0]), DataError, "y: label 2 is the same in all series"),
+        ({"class_weight": {2: 3.0}}, lambda Y: Y, ArgumentError, r"class_weight: 2 is no class; .* \[0, 1\]"),
+    ],
+)
+def test_refuses_several_labels_that_say_nothing(
+    trends: Any, parameters: Any, change: Any, error: type[Exception], message: str
+) -> None:
+    Y = np.array([[0, 1], [1, 1], [1, 0], [0, 0]] * 10)
+    with pytest.raises(error, match=message):
+        make(**parameters).fit(trends[0], change(Y))
+
+
+def test_a_model_of_several_labels_refuses_another_number_of_them(trends: Any) -> None:
     X, _ = trends
-    np.testing.assert_array_equal(shifted.predict_proba(X), shifted.predict_proba(X))
+    Y = np.array([[0, 1], [1, 1], [1, 0], [0, 0]] * 10)
+    clf = make(max_epochs=1).fit(X, Y)
+    with pytest.raises(DataError, match=r"y: expected zeros and ones, \(N, 2\), got shape \(40, 3\)"):
+        clf.diagnose(X, np.column_stack([Y, Y[:, 0]]))
+
+
+# What can be asked of it
 
 
 def test_trace_shows_what_the_prediction_was_made_of(trends: Any) -> None:
@@ -150,77 +199,20 @@ def test_trace_shows_what_the_prediction_was_made_of(trends: Any) -> None:
     np.testing.assert_allclose(clf.predict_proba(X[:3]), expected, atol=1e-6)
 
 
-@contextmanager
-def stopping(title: str, epoch: int, error: BaseException) -> Iterator[Callable[..., Any]]:
-    """Stand in for the progress display: raise `error` after one epoch of one phase."""
-
-    @contextmanager
-    def shown(verbose: bool, total: int, name: str) -> Iterator[Callable[[dict[str, float]], None]]:
-        def on_epoch(row: dict[str, float]) -> None:
-            if name == title and row["epoch"] == epoch:
-                raise error
-
-        yield on_epoch
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "shown", shown)
-        yield shown
-
-
-@pytest.mark.parametrize(("phase", "epoch"), [("search", 1), ("search", 7), ("refit", 2)])
-def test_a_checkpoint_resumes_to_the_same_model(trends: Any, tmp_path: Path, phase: str, epoch: int) -> None:
-    parameters = {"dropout": 0.2, "num_layers": 2, "input_noise": 0.1}
-    never_stopped = make(**parameters).fit(*trends)
-    clf = make(**parameters, checkpoint=tmp_path / "state")
-    with stopping(phase, epoch, RuntimeError("the power went")), pytest.raises(RuntimeError, match="power"):
-        clf.fit(*trends)
-    assert (tmp_path / "state" / f"{phase}.ckpt").exists()
-    resumed = clf.fit(*trends)
-    assert_same_model(never_stopped, resumed)
-    assert resumed.best_epoch_ == never_stopped.best_epoch_
-    assert [row["train_loss"] for row in resumed.history_] == [
-        row["train_loss"] for row in never_stopped.history_
-    ]
-    assert not list((tmp_path / "state").iterdir())
-
-
-def test_a_checkpoint_of_other_data_or_parameters_is_refused(trends: Any, tmp_path: Path) -> None:
+def test_a_prediction_does_not_depend_on_the_company(trends: Any) -> None:
     X, y = trends
-    with stopping("search", 2, RuntimeError("stop")), pytest.raises(RuntimeError, match="stop"):
-        make(checkpoint=tmp_path).fit(X, y)
-    for clf, data in ((make(checkpoint=tmp_path), X[::-1]), (make(checkpoint=tmp_path, dropout=0.1), X)):
-        with pytest.raises(ArgumentError, match=r"checkpoint: .*search\.ckpt belongs to other data"):
-            clf.fit(data, y)
+    clf = make().fit(X, y)
+    long = np.vstack([X[0]] * 3000)
+    together = clf.predict_proba([*X, long])
+    np.testing.assert_allclose(together[:-1], clf.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(together[-1:], clf.predict_proba([long]), atol=1e-6)
 
 
-@pytest.mark.parametrize("phase", ["search", "refit"])
-def test_ctrl_c_keeps_the_best_model_so_far(trends: Any, phase: str) -> None:
-    X, y = trends
-    with stopping(phase, 6, KeyboardInterrupt()):
-        clf = make().fit(X, y)
-    assert clf.interrupted_
-    assert clf.predict(X).shape == (40,)
-    assert not make().fit(X, y).interrupted_
+def test_the_layer_inside_is_ours(trends: Any) -> None:
+    assert isinstance(make(max_epochs=1).fit(*trends).network_.lstm, LSTM)
 
 
-def test_ctrl_c_before_the_first_epoch_goes_through(trends: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("glasslstm.estimators.training._epoch", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        make().fit(*trends)
-
-
-def test_progress_is_plain_lines_off_a_terminal_and_silent_on_request(trends: Any, capfd: Any) -> None:
-    make(verbose=True).fit(*trends)
-    shown = capfd.readouterr()
-    assert shown.out == ""
-    assert "search: epoch 1 of at most 12: loss " in shown.err
-    assert "refit: epoch 1 of at most" in shown.err
-    assert "\x1b" not in shown.err
-    make(verbose=False).fit(*trends)
-    assert capfd.readouterr() == ("", "")
+# Bad input
 
 
 def with_value(X: list[Any], value: float) -> list[Any]:
@@ -270,29 +262,26 @@ def test_refuses_values_that_are_no_numbers(trends: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    ("validation", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size: expected a whole number of 1 or more, got 0"),
         (
-            {"hidden_size": 1.5, "dropout": 1},
-            "hidden_size: .*1.5; dropout: expected a number from 0 to below 1, got 1",
+            lambda X, y: (X[:2], ["sinks", "rises"]),
+            "y: 'sinks' is no class of the model, which has 'falls', 'rises'",
         ),
-        ({"learning_rate": 0}, "learning_rate: expected a number above 0, and at most 1, got 0"),
-        ({"gradient_clip": float("inf")}, "gradient_clip: expected None, or a number above 0, got inf"),
-        ({"random_state": -1}, "random_state: expected None, a whole number from 0"),
-        ({"checkpoint": 3}, "checkpoint: expected None, or the name of a folder, got 3"),
-        ({"device": "cpu:0"}, r"device: expected 'auto', 'cpu', .* got 'cpu:0'"),
-        ({"validation_fraction": 1}, "validation_fraction: expected a number from 0 to below 1"),
-        ({"gradient_clip": -1}, "gradient_clip: expected None, or a number above 0"),
-        ({"bidirectional": "yes"}, "bidirectional: expected True or False, got 'yes'"),
-        ({"device": "abacus"}, "device: 'abacus' cannot be used"),
-        ({"precision": "8-bit"}, "precision: expected '32-true', 'bf16-mixed' or '16-mixed', got '8-bit'"),
-        ({"precision": "16-mixed", "device": "cpu"}, "precision: '16-mixed' needs an accelerator"),
+        (lambda X, y: (X[:2], y[:3]), "y: expected one label for each of the 2 series"),
+        (lambda X, y: X[:2], "y: LSTMClassifier requires y to be passed"),
+        (lambda X, y: ([], []), "X: expected at least one series, got none"),
+        (
+            lambda X, y: ([np.hstack([x, x]) for x in X], y),
+            "validation: expected the 1 channels .* of X, got 2",
+        ),
     ],
 )
-def test_refuses_parameters_out_of_range(trends: Any, parameters: dict[str, Any], message: str) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        make(**parameters).fit(*trends)
+def test_refuses_a_validation_part_that_does_not_fit(trends: Any, validation: Any, message: str) -> None:
+    clf = make()
+    with pytest.raises(DataError, match=message):
+        clf.fit(*trends, validation=validation(*trends))
+    assert not hasattr(clf, "network_")
 
 
 def test_predict_refuses_other_channels_and_names_the_known_ones(trends: Any) -> None:
@@ -304,9 +293,18 @@ def test_predict_refuses_other_channels_and_names_the_known_ones(trends: Any) ->
         clf.predict(wide)
     with pytest.raises(DataError, match=r"channel_names: expected 1, .* got 2"):
         make().fit(X, y, channel_names=["a", "b"])
+    with pytest.raises(NotFittedError, match="LSTMClassifier instance is not fitted yet"):
+        make().predict(X)
 
 
-def test_a_fit_that_fails_leaves_the_estimator_as_it_was(trends: Any) -> None:
+def test_predict_refuses_values_out_of_all_proportion(trends: Any) -> None:
+    X, y = trends
+    clf = make().fit(X, y)
+    with pytest.raises(DataError, match=r"X: series 3 has 1e\+300 at step 2, channel 0, .* check its unit"):
+        clf.predict(with_value(X, 1e300))
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(trends: Any, stopping: Any) -> None:
     X, y = trends
     clf = make().fit(X, y)
     before = clf.predict_proba(X)
@@ -317,98 +315,6 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(trends: Any) -> None:
         clf.set_params(device="cpu").fit([np.hstack([x, x]) for x in X], three)
     np.testing.assert_array_equal(clf.predict_proba(X), before)
     assert clf.classes_.tolist() == ["falls", "rises"]
-
-
-def test_a_training_that_diverges_says_so(trends: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glasslstm.estimators.training._epoch", lambda *_: float("nan"))
-    clf = make()
-    with pytest.raises(
-        TrainingError, match="training diverged: train_loss is nan in epoch 1; lower learning_rate"
-    ):
-        clf.fit(*trends)
-    assert not hasattr(clf, "network_")
-
-
-def test_predict_refuses_values_out_of_all_proportion(trends: Any) -> None:
-    X, y = trends
-    clf = make().fit(X, y)
-    with pytest.raises(DataError, match=r"X: series 3 has 1e\+300 at step 2, channel 0, .* check its unit"):
-        clf.predict(with_value(X, 1e300))
-
-
-def test_a_rare_class_is_both_trained_on_and_validated() -> None:
-    labels = np.repeat([0, 1], [98, 2])
-    for seed in range(20):
-        for fraction in (0.05, 0.2, 0.9):
-            parts = module._split(labels, fraction, seed)
-            assert sorted(np.concatenate(parts)) == list(range(100))
-            assert [sorted(set(labels[part])) for part in parts] == [[0, 1], [0, 1]]
-
-
-def test_a_prediction_does_not_depend_on_the_company(trends: Any) -> None:
-    X, y = trends
-    clf = make().fit(X, y)
-    long = np.vstack([X[0]] * 3000)
-    together = clf.predict_proba([*X, long])
-    np.testing.assert_allclose(together[:-1], clf.predict_proba(X), atol=1e-6)
-    np.testing.assert_allclose(together[-1:], clf.predict_proba([long]), atol=1e-6)
-
-
-def test_counts_may_be_numpy_numbers(trends: Any) -> None:
-    assert make(hidden_size=np.int64(4), num_layers=np.int32(1)).fit(*trends).network_.lstm.hidden_size == 4
-
-
-def test_a_checkpoint_without_a_seed_resumes_too(trends: Any, tmp_path: Path) -> None:
-    clf = make(random_state=None, checkpoint=tmp_path)
-    with stopping("search", 5, RuntimeError("stop")), pytest.raises(RuntimeError, match="stop"):
-        clf.fit(*trends)
-    epochs = []
-
-    @contextmanager
-    def shown(verbose: bool, total: int, name: str) -> Iterator[Callable[[dict[str, float]], None]]:
-        yield lambda row: epochs.append((name, row["epoch"]))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "shown", shown)
-        clf.fit(*trends)
-    assert epochs[0] == ("search", 6)
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
-def test_a_damaged_checkpoint_is_refused(trends: Any, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "search.ckpt").write_bytes(content)
-    with pytest.raises(ArgumentError, match=r"checkpoint: .*search\.ckpt is damaged; remove it"):
-        make(checkpoint=tmp_path).fit(*trends)
-
-
-def test_a_checkpoint_that_is_a_file_is_refused_before_training(trends: Any, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ArgumentError, match=r"checkpoint: .*notes\.txt cannot be used as a folder"):
-        make(checkpoint=tmp_path / "notes.txt").fit(*trends)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-
-
-def test_ctrl_c_in_the_first_epoch_of_the_refit_keeps_the_search(trends: Any) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        train = module.train
-
-        def interrupted(*args: Any, **kwargs: Any) -> Any:
-            if args[2] is None:
-                raise KeyboardInterrupt
-            return train(*args, **kwargs)
-
-        patch.setattr(module, "train", interrupted)
-        clf = make().fit(*trends)
-    assert clf.interrupted_
-    assert_same_model(clf, make(refit=False).fit(*trends))
-
-
-def test_mixed_precision_trains(trends: Any) -> None:
-    assert make(precision="bf16-mixed").fit(*trends).score(*trends) > 0.95
-
-
-def test_the_layer_inside_is_ours(trends: Any) -> None:
-    assert isinstance(make(max_epochs=1).fit(*trends).network_.lstm, LSTM)
 
 
 @pytest.mark.accelerator

@@ -1,11 +1,9 @@
-"""What a fit of the classifier keeps of its training, on request."""
+"""What a fit keeps of its training, on request."""
 
 from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 
 import glasslstm as gl
 from glasslstm.errors import ArgumentError, MissingExtraError
-from glasslstm.estimators import classifier as module
+from glasslstm.estimators import run as module
 from glasslstm.insight.memory import half_life, saturation
 from glasslstm.insight.record import Record
 
@@ -82,7 +80,7 @@ def test_the_search_is_looked_at_by_its_validation_part(trends: Any, monkeypatch
     sizes, record = [], module._record
 
     def spy(network: Any, *, probe: Any, **options: Any) -> Record:
-        sizes.append(len(probe.labels))
+        sizes.append(len(probe))
         return record(network, probe=probe, **options)
 
     monkeypatch.setattr(module, "_record", spy)
@@ -110,26 +108,9 @@ def test_a_search_passes_it_on(trends: Any) -> None:
     assert found["epoch"].tolist() == [0, 0, 1, 1, 2, 2]
 
 
-@contextmanager
-def stopping(title: str, epoch: int, error: BaseException) -> Iterator[None]:
-    """Raise `error` after one epoch of one phase."""
-
-    @contextmanager
-    def shown(verbose: bool, total: int, name: str) -> Iterator[Callable[[dict[str, float]], None]]:
-        def on_epoch(row: dict[str, float]) -> None:
-            if name == title and row["epoch"] == epoch:
-                raise error
-
-        yield on_epoch
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "shown", shown)
-        yield
-
-
 @pytest.mark.parametrize("phase", ["search", "refit"])
 def test_a_resumed_fit_has_the_record_of_one_that_was_never_stopped(
-    trends: Any, tmp_path: Path, phase: str
+    trends: Any, stopping: Any, tmp_path: Path, phase: str
 ) -> None:
     never_stopped = make().fit(*trends, record=True)
     clf = make(checkpoint=tmp_path)
@@ -138,14 +119,16 @@ def test_a_resumed_fit_has_the_record_of_one_that_was_never_stopped(
     same_table(clf.fit(*trends, record=True).record_, never_stopped.record_)
 
 
-def test_a_fit_that_goes_on_with_a_record_has_what_it_saw(trends: Any, tmp_path: Path) -> None:
+def test_a_fit_that_goes_on_with_a_record_has_what_it_saw(trends: Any, stopping: Any, tmp_path: Path) -> None:
     clf = make(checkpoint=tmp_path, refit=False)
     with stopping("search", 2, RuntimeError("the power went")), pytest.raises(RuntimeError, match="power"):
         clf.fit(*trends)
     assert clf.fit(*trends, record=True).record_["epoch"].tolist() == [3, 3, 4, 4]
 
 
-def test_ctrl_c_in_the_refit_leaves_the_record_of_the_search_whose_model_is_kept(trends: Any) -> None:
+def test_ctrl_c_in_the_refit_leaves_the_record_of_the_search_whose_model_is_kept(
+    trends: Any, stopping: Any
+) -> None:
     with stopping("refit", 1, KeyboardInterrupt()):
         clf = make().fit(*trends, record=True)
     assert clf.interrupted_
@@ -177,12 +160,21 @@ def test_a_folder_gets_each_training_in_one_of_its_own(
 def test_bad_requests_are_refused_before_training(
     trends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def epoch(*_: Any, **__: Any) -> None:
+    def begun(*_: Any, **__: Any) -> None:
         raise AssertionError("training has begun")
 
-    monkeypatch.setattr("glasslstm.estimators.training._epoch", epoch)
+    monkeypatch.setattr("glasslstm.estimators.training._Loop.epoch", begun)
     with pytest.raises(ArgumentError, match="record: expected True, False or the name of a folder, got 3"):
         make().fit(*trends, record=3)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingExtraError, match="tensorboard is not installed"):
         make().fit(*trends, record=tmp_path)
+
+
+def test_every_estimator_records_losses_that_are_those_of_its_history(problem: Any) -> None:
+    model = problem.make(refit=False).fit(problem.X, problem.y, record=True)
+    metric = f"valid_{model.task_.metric}"
+    for name in ("train_loss", "valid_loss", metric):
+        assert model.record_[name][2::2].tolist() == [row[name] for row in model.history_]
+    share = model.record_["gradient_reach_share"]
+    assert ((share > 0) & (share <= 1)).all()

@@ -278,7 +278,9 @@ class TestScores:
 
     def test_of_numbers_the_absolute_error_with_students_interval_and_r_squared(self):
         predicted, true = random(30).double().numpy(), random(30, seed=1).double().numpy()
-        error, determined = numbers(predicted, true).scores
+        error, root, determined = numbers(predicted, true).scores
+        assert root.name == "root mean squared error"
+        assert root.value == pytest.approx(np.sqrt(np.mean((predicted - true) ** 2)))
         errors = np.abs(predicted - true)
         ends = stats.ttest_1samp(errors, 0).confidence_interval()
         np.testing.assert_allclose([error.value, error.low, error.high], [errors.mean(), ends.low, ends.high])
@@ -287,7 +289,10 @@ class TestScores:
         assert (error.more_is_better, determined.more_is_better) == (False, True)
 
     def test_no_r_squared_where_the_numbers_are_all_the_same(self):
-        assert [score.name for score in numbers([1, 2, 3], [5, 5, 5]).scores] == ["mean absolute error"]
+        assert [score.name for score in numbers([1, 2, 3], [5, 5, 5]).scores] == [
+            "mean absolute error",
+            "root mean squared error",
+        ]
 
     def test_steps_that_are_copies_add_nothing(self):
         predicted, true = random(12).numpy(), random(12, seed=1).numpy()
@@ -327,7 +332,9 @@ class TestScores:
             else:
                 true = rng.normal(size=320)
                 answers = numbers(true + level * rng.choice([-1, 1], 320), true, sequence)
-                score, truth = (answers.scores[0], 0.8) if make == "error" else (answers.scores[1], 1 - 2 / 3)
+                score, truth = (
+                    (answers.scores[0], 0.8) if make == "error" else (answers.scores[-1], 1 - 2 / 3)
+                )
             hits += score.low <= truth <= score.high
         assert 0.92 <= hits / runs <= 0.985
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from glasslstm.errors import ArgumentError
 
-__all__ = ["GRID", "PEAK", "RAGGED", "SCALING", "STEP", "SUBSETS", "Shape", "parse_shapes"]
+__all__ = ["FIT", "GRID", "PEAK", "RAGGED", "SCALING", "STEP", "SUBSETS", "Shape", "parse_shapes"]
 
 
 class Shape(NamedTuple):
@@ -54,6 +54,12 @@ GRID = (
     Shape(100, 32, 64, 128, 2, 2),
 )
 RAGGED = (Shape(100, 32, 64, 128),)
+FIT = (
+    Shape(29, 32, 12, 64, 1, 2),
+    Shape(50, 64, 8, 64, 1, 2),
+    Shape(100, 32, 64, 128),
+    Shape(200, 32, 8, 64, 2, 2),
+)
 STEP = tuple(
     Shape(100, 1, width, H) for width, H in ((16, 32), (64, 128), (64, 256), (32, 32), (128, 128), (256, 256))
 )

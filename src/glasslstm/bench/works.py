@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeAlias
 from glasslstm.bench import pairs
 from glasslstm.bench.busy import busy_cores
 from glasslstm.bench.findings import Finding, Refusal, compared
+from glasslstm.bench.fit import fit
 from glasslstm.bench.measure import Box, in_turn, refused, timed
 from glasslstm.bench.memory import compared_peaks
-from glasslstm.bench.shapes import GRID, PEAK, RAGGED, SCALING, STEP, Shape
+from glasslstm.bench.shapes import FIT, GRID, PEAK, RAGGED, SCALING, STEP, Shape
 from glasslstm.errors import ArgumentError
 
 __all__ = ["WORKS", "Work", "parse_works"]
@@ -129,6 +130,7 @@ WORKS = {
         "lengths uniform from T/5 to T; torch packs", RAGGED, _in_pairs(pairs.ragged_inference)
     ),
     "ragged-training": Work("the same, forward and backward", RAGGED, _in_pairs(pairs.ragged_training)),
+    "fit": Work("a classifier's fit on ragged series, against a plain loop of torch", FIT, _in_pairs(fit)),
     "step": Work("step by step, the state handed on", STEP, _in_pairs(pairs.step)),
     "gates-inference": Work(
         "every gate at every step kept, without gradients", GRID, _in_pairs(pairs.gates_inference)

@@ -11,10 +11,11 @@ from typer import Option
 from glasslstm._console import Commands, say
 from glasslstm._version import __version__
 from glasslstm.cli.about import doctor, info
-from glasslstm.cli.classify import evaluate, predict, train
 from glasslstm.cli.inside import diagnose, report
 from glasslstm.cli.speed import bench
 from glasslstm.cli.start import demo
+from glasslstm.cli.train import train
+from glasslstm.cli.use import evaluate, predict
 
 __all__ = ["app"]
 
@@ -22,19 +23,18 @@ app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 # In the order of the help, each with an example.
 _COMMANDS: dict[Callable[..., None], str] = {
     demo: "glasslstm demo",
-    train: "glasslstm train data.csv --target label --id series --time t --out model/",
-    predict: "glasslstm predict model/ new.csv --out predictions.csv",
-    evaluate: "glasslstm evaluate model/ test.csv",
+    train: "glasslstm train data.csv --target label --id series --time t --out runs/first",
+    predict: "glasslstm predict runs/first new.csv --out predictions.csv",
+    evaluate: "glasslstm evaluate runs/first test.csv",
     diagnose: "glasslstm diagnose train.py:example --json",
-    report: "glasslstm report model/ test.csv --train data.csv --out report.html",
-    info: "glasslstm info model/",
+    report: "glasslstm report runs/first test.csv --train data.csv --out report.html",
+    info: "glasslstm info runs/first",
     doctor: "glasslstm doctor",
     bench: "glasslstm bench --work training --shapes small,100x4x16x32 --threads 1,2",
 }
@@ -55,4 +55,4 @@ def options(
     ] = False,
     debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Classify series with an LSTM in glass: train, predict, and see every gate."""
+    """Learn from series with an LSTM in glass: train, predict, and see every gate."""

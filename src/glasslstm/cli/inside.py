@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from torch.nn import Module
 from typer import Argument, Option
 
-from glasslstm import modelfile
 from glasslstm._console import print_table, say
 from glasslstm._files import check_writable
 from glasslstm._objects import find_object
-from glasslstm.cli.shared import AsJson, Channels, Id, Sort, Time, as_classes, print_json, read_for, split
-from glasslstm.data import SeriesTable
-from glasslstm.data.files import open_table
+from glasslstm.cli.answers import known_targets
+from glasslstm.cli.job import names_in
+from glasslstm.cli.runs import load_model
+from glasslstm.cli.settings import task_of
+from glasslstm.cli.shared import AsJson, Channels, Id, Sort, Time, print_json, split
+from glasslstm.cli.tables import Asked, read_for, truth_of
+from glasslstm.data import Sequences
+from glasslstm.data.table import column_names
 from glasslstm.errors import ArgumentError, DataError
-from glasslstm.estimators.classifier import LSTMClassifier
+from glasslstm.estimators.base import LSTMEstimator
 from glasslstm.insight.diagnose import diagnose as diagnose_model
 from glasslstm.insight.findings import SEVERITIES, Diagnosis
 
@@ -28,15 +32,13 @@ __all__ = ["diagnose", "report"]
 FolderOrCode = Annotated[
     str,
     Argument(
-        help="The folder of a trained model; or module:name or file.py:name of (model, inputs), of (model, "
+        help="The folder of a run or of a model; or module:name or file.py:name of (model, inputs), of (model, "
         "inputs, targets, loss), of a dict of these, or of a function that returns one."
     ),
 ]
-FolderData = Annotated[
-    Path | None, Argument(help="With a folder: a long table (.csv, .parquet), as for evaluate.")
-]
+FolderData = Annotated[Path | None, Argument(help="With a folder: a table, as for evaluate.")]
 Target = Annotated[
-    str | None, Option(help="The column with the class; default: the model's, if it is there.")
+    str | None, Option(help="The column with the target; default: the model's, if it is there.")
 ]
 
 
@@ -63,10 +65,9 @@ def diagnose(
         _refuse_beside_code({"DATA": data})
         found = diagnose_model(*_from_code(model), codes=split(codes))
     else:
-        clf = modelfile.load(model)
-        columns = {"id": id_, "time": time, "target": target}
-        series, y = _series(clf, _needed(data), columns, channels=channels, sort=sort)
-        found = clf.diagnose(series.X, y, codes=split(codes))
+        estimator = load_model(Path(model))
+        series, y = _series(estimator, _needed(data), Asked(id_, time, target, channels, sort))
+        found = estimator.diagnose(series, y, codes=split(codes))
     if as_json:
         print_json(found.to_dict())
     else:
@@ -105,20 +106,19 @@ def report(
         _refuse_beside_code({"DATA": data, "--train": train, "--compare": compare, "--group": group})
         write_report(*_from_code(model, (2, 3, 4)), path=out)
     else:
-        clf, data = modelfile.load(model), _needed(data)
-        others = [_like(clf, folder) for folder in compare or ()]
-        columns: dict[str, str | None] = {"id": id_, "time": time, "target": target}
-        how: dict[str, Any] = {"channels": channels, "sort": sort}
-        series, y = _series(clf, data, columns, **how)
+        estimator, data = load_model(Path(model)), _needed(data)
+        others = [_like(estimator, folder) for folder in compare or ()]
+        asked = Asked(id_, time, target, channels, sort)
+        series, y = _series(estimator, data, asked)
         write_report(
-            [clf, *others] if others else clf,
-            series.X,
+            [estimator, *others] if others else estimator,
+            series,
             y,
             path=out,
             names=[model, *map(str, compare or ())],
-            train=None if train is None else _labelled(clf, train, columns, **how),
-            groups={name: _by(name, clf, data, columns, **how) for name in group or ()} or None,
-            channel_names=series.channels,
+            train=None if train is None else _labelled(estimator, train, asked),
+            groups={name: _by(name, estimator, data, asked) for name in group or ()} or None,
+            channel_names=series.channel_names,
             sequence_names=series.ids.tolist(),
         )
     say(f"the report is in {out}: open it in a browser")
@@ -156,42 +156,44 @@ def _from_code(name: str, counts: Collection[int] = (2, 4)) -> tuple[Any, ...]:
     )
 
 
-def _labelled(
-    clf: LSTMClassifier, data: Path, columns: Mapping[str, str | None], **how: Any
-) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-    """Return X and y of a table that must have labels."""
-    series = read_for(clf, data, columns, **how)
-    return series.X, as_classes(series, clf.classes_)
+def _labelled(estimator: LSTMEstimator, data: Path, asked: Asked) -> tuple[Sequences, NDArray[Any] | None]:
+    """Return X and y of a table that must have targets."""
+    series = known_targets(estimator, read_for(estimator, data, asked, target=True))
+    return series, truth_of(estimator, series)
 
 
-def _series(
-    clf: LSTMClassifier, data: Path, columns: Mapping[str, str | None], **how: Any
-) -> tuple[SeriesTable, NDArray[Any] | None]:
-    """Return the series of a table and their labels, or no labels where none were named and none are there."""
-    wanted = columns["target"] or (clf.table_ or {}).get("target")
-    there = columns["target"] or wanted in open_table(data, keys=())[0].columns
-    given = {role: name for role, name in columns.items() if role != "target" or there}
-    series = read_for(clf, data, given, **how)
-    return series, None if series.y is None else as_classes(series, clf.classes_)
+def _series(estimator: LSTMEstimator, data: Path, asked: Asked) -> tuple[Sequences, NDArray[Any] | None]:
+    """Return the series in a table and their targets, or none where none were named and none are there."""
+    if asked.target or _has_targets(estimator, data):
+        return _labelled(estimator, data, asked)
+    return read_for(estimator, data, asked), None
 
 
-def _by(
-    column: str, clf: LSTMClassifier, data: Path, columns: Mapping[str, str | None], **how: Any
-) -> list[Any]:
+def _has_targets(estimator: LSTMEstimator, data: Path) -> bool:
+    """Return whether the columns of the model's targets are in a table; a .ts file says so itself."""
+    if data.suffix.lower() == ".ts":
+        return read_for(estimator, data, Asked()).targets is not None
+    names = (estimator.table_ or {}).get("target")
+    wanted = names_in(names) if names else ()
+    return bool(wanted) and set(wanted) <= set(column_names(data))
+
+
+def _by(column: str, estimator: LSTMEstimator, data: Path, asked: Asked) -> list[Any]:
     """Return what a column says of each series: it is read as labels are."""
     try:
-        return list(read_for(clf, data, {**columns, "target": column}, **how).labels.tolist())
+        found = read_for(estimator, data, asked._replace(target=column), target=True, per_step=False)
     except DataError as error:
         raise DataError(f"--group {column}: {error}") from None
+    return [] if found.targets is None else list(found.targets.tolist())
 
 
-def _like(clf: LSTMClassifier, folder: Path) -> LSTMClassifier:
+def _like(estimator: LSTMEstimator, folder: Path) -> LSTMEstimator:
     """Load a model that answers the same question from the same channels."""
-    other = modelfile.load(folder)
-    kinds = {"classes": lambda model: [*model.classes_], "channels": _channels}
+    other = load_model(folder)
+    kinds = {"task": lambda model: [task_of(model)], "classes": _classes, "channels": _channels}
     for what, of in kinds.items():
-        if of(other) != of(clf):
-            theirs, ours = (", ".join(map(str, of(model))) for model in (other, clf))
+        if of(other) != of(estimator):
+            theirs, ours = (", ".join(map(str, of(model))) for model in (other, estimator))
             raise ArgumentError(
                 f"--compare {folder}: its {what} are {theirs}, and those of MODEL are {ours}; models to compare need "
                 "the same ones in the same order"
@@ -199,8 +201,12 @@ def _like(clf: LSTMClassifier, folder: Path) -> LSTMClassifier:
     return other
 
 
-def _channels(clf: LSTMClassifier) -> list[Any]:
-    return [*getattr(clf, "feature_names_in_", range(clf.n_features_in_))]
+def _classes(estimator: LSTMEstimator) -> list[Any]:
+    return [*getattr(estimator, "classes_", ())]
+
+
+def _channels(estimator: LSTMEstimator) -> list[Any]:
+    return [*getattr(estimator, "feature_names_in_", range(estimator.n_features_in_))]
 
 
 def _check_page(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables and files become lists of series; the data set of the demo; tasks to try a memory on."""
+"""Tables, files and arrays become series; the data set of the demo; tasks to try a memory on."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -6,28 +6,36 @@ from typing import TYPE_CHECKING
 from glasslstm._extras import require
 
 if TYPE_CHECKING:
-    from glasslstm.data.files import write_table
+    from glasslstm.data.files import TableWriter, write_table
     from glasslstm.data.japanese_vowels import JAPANESE_VOWELS_CHANNELS, load_japanese_vowels
+    from glasslstm.data.sequences import Sequences
     from glasslstm.data.synthetic import adding_problem, copy_task
-    from glasslstm.data.table import SeriesTable, read_series
+    from glasslstm.data.table import iter_series, read_series
+    from glasslstm.data.ts import read_ts
 
 __all__ = [
     "JAPANESE_VOWELS_CHANNELS",
-    "SeriesTable",
+    "Sequences",
+    "TableWriter",
     "adding_problem",
     "copy_task",
+    "iter_series",
     "load_japanese_vowels",
     "read_series",
+    "read_ts",
     "write_table",
 ]
 
 _MODULES = {
     "JAPANESE_VOWELS_CHANNELS": "japanese_vowels",
-    "SeriesTable": "table",
+    "Sequences": "sequences",
+    "TableWriter": "files",
     "adding_problem": "synthetic",
     "copy_task": "synthetic",
+    "iter_series": "table",
     "load_japanese_vowels": "japanese_vowels",
     "read_series": "table",
+    "read_ts": "ts",
     "write_table": "files",
 }
 
@@ -35,7 +43,7 @@ _MODULES = {
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module 'glasslstm.data' has no attribute {name!r}")
-    if _MODULES[name] != "synthetic":  # which needs torch alone
+    if _MODULES[name] in ("files", "japanese_vowels", "table"):  # the others need torch alone
         require("narwhals", extra="train")
         require("pyarrow", extra="train")
     return getattr(import_module(f"glasslstm.data.{_MODULES[name]}"), name)

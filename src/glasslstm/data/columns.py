@@ -11,18 +11,26 @@ from numpy.typing import NDArray
 
 __all__ = [
     "describe",
+    "distinct",
     "first_missing",
+    "infinite",
+    "is_category",
+    "is_exact",
     "is_id",
     "is_label",
     "is_number",
+    "is_real",
     "is_text",
     "is_time",
+    "missing",
     "odd_text",
+    "place_in",
     "to_array",
     "to_codes",
     "to_integers",
+    "to_numbers",
     "to_numpy",
-    "to_ranks",
+    "to_times",
 ]
 
 
@@ -40,29 +48,67 @@ def to_integers(column: pa.Array) -> pa.Array:
     return column
 
 
+def to_numbers(column: pa.Array) -> pa.Array:
+    """Return text as integers, or else as floats, where each is written as a number of that kind; or as it is."""
+    column = to_integers(column)
+    if is_text(column.type) and pc.all(pc.match_substring_regex(column, _REAL)).as_py():
+        return column.cast(pa.float64())
+    return column
+
+
 def to_codes(column: pa.Array) -> NDArray[np.integer]:
     """Return a number for each distinct value, in the order in which each first appears."""
     return np.asarray(column.dictionary_encode().indices)
 
 
-def to_ranks(column: pa.Array) -> NDArray[np.integer]:
-    """Return numbers that are ordered as the values are, and equal where they are."""
-    return np.asarray(pc.rank(column, sort_keys="ascending", tiebreaker="dense"))
-
-
 def to_numpy(column: pa.Array) -> NDArray[Any]:
     """Return the values in the type that the column has."""
     if is_text(column.type):
-        return np.asarray(column.to_pylist(), dtype=np.str_)
+        encoded = column.dictionary_encode()  # few texts stand for many rows
+        texts: NDArray[Any] = np.asarray(encoded.dictionary.to_pylist(), dtype=np.str_)
+        return np.asarray(texts[np.asarray(encoded.indices)])
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
+def to_times(column: pa.Array) -> NDArray[Any]:
+    """Return time stamps: dates as numpy's, in UTC, times of day and durations in seconds, numbers as they are."""
+    kind = column.type
+    if pa.types.is_time(kind) or pa.types.is_duration(kind):
+        units = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+        column = column.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+        return np.asarray(column) / units
+    if pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def distinct(column: pa.Array) -> pa.Array:
+    """Return the values that there are, sorted, without missing ones."""
+    values = pc.unique(column.filter(pc.invert(missing(column))))
+    return values.take(pc.array_sort_indices(values))
+
+
+def place_in(column: pa.Array, known: pa.Array) -> NDArray[np.float64]:
+    """Return the position of each value in `known`, NaN where it is missing."""
+    return np.asarray(pc.index_in(column, value_set=known).cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def missing(column: pa.Array) -> pa.Array:
+    """Tell of each row whether it has no value: null, NaN or empty text."""
+    nothing = pc.is_null(column, nan_is_null=True)
+    return pc.or_kleene(nothing, pc.equal(column, "")) if is_text(column.type) else nothing
+
+
+def infinite(column: pa.Array) -> pa.Array:
+    """Tell of each row whether it is infinite."""
+    if pa.types.is_floating(column.type):
+        return pc.fill_null(pc.is_inf(column.cast(pa.float64())), fill_value=False)
+    return pa.array(np.zeros(len(column), dtype=bool))
+
+
 def first_missing(column: pa.Array) -> int:
-    """Return the first row without a value (null, NaN or empty text), -1 where all have one."""
-    missing = pc.is_null(column, nan_is_null=True)
-    if is_text(column.type):
-        missing = pc.or_kleene(missing, pc.equal(column, ""))
-    return int(pc.index(missing, True).as_py())
+    """Return the first row without a value, -1 where all have one."""
+    return int(pc.index(missing(column), True).as_py())
 
 
 def odd_text(column: pa.Array) -> str | None:
@@ -84,6 +130,16 @@ def is_number(kind: pa.DataType) -> bool:
     return any(getattr(pa.types, test)(kind) for test in tests)
 
 
+def is_exact(kind: pa.DataType) -> bool:
+    """Tell whether float32 has every value of the type `kind`."""
+    return bool(is_number(kind) and not pa.types.is_decimal(kind) and kind not in _WIDE)
+
+
+def is_category(kind: pa.DataType) -> bool:
+    """Tell whether categories may have the type `kind`."""
+    return is_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
 def is_id(kind: pa.DataType) -> bool:
     """Tell whether an id may have the type `kind`."""
     return is_text(kind) or is_number(kind) or _is_date(kind)
@@ -96,7 +152,12 @@ def is_time(kind: pa.DataType) -> bool:
 
 def is_label(kind: pa.DataType) -> bool:
     """Tell whether a label may have the type `kind`."""
-    return is_text(kind) or (is_number(kind) and not pa.types.is_decimal(kind))
+    return is_text(kind) or is_real(kind)
+
+
+def is_real(kind: pa.DataType) -> bool:
+    """Tell whether one of several targets may have the type `kind`."""
+    return is_number(kind) and not pa.types.is_decimal(kind)
 
 
 def describe(kind: pa.DataType) -> str:
@@ -109,7 +170,9 @@ def describe(kind: pa.DataType) -> str:
 
 
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # any of 18 digits fits into 64 bits
+_REAL = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$"  # 15 digits fit into a float
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+_WIDE = (pa.float64(), pa.int64(), pa.uint64(), pa.int32(), pa.uint32())
 
 
 def _is_date(kind: pa.DataType) -> bool:

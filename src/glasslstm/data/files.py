@@ -1,50 +1,102 @@
-"""Tables in and out of files: CSV and Parquet by suffix, each failure one line."""
+"""Tables written to CSV and Parquet files, block by block, whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import TracebackType
+from typing import Any
 
-import narwhals as nw
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
-from narwhals.typing import IntoDataFrame
 from numpy.typing import NDArray
 
 from glasslstm._files import check_writable, written_whole
-from glasslstm.data.columns import to_array, to_integers
-from glasslstm.errors import ArgumentTypeError, DataError
+from glasslstm.errors import DataError
 
-__all__ = ["TableSource", "check_table_path", "open_table", "select_columns", "write_table"]
+__all__ = ["TableWriter", "check_table_path", "write_table"]
 
-TableSource: TypeAlias = "str | os.PathLike[str] | IntoDataFrame"
-"""A path to a CSV or Parquet file, or a dataframe of pandas, polars or pyarrow."""
+_WRITERS = {".csv": pa_csv.CSVWriter, ".parquet": pa_parquet.ParquetWriter, ".pq": pa_parquet.ParquetWriter}
 
 
-def open_table(source: TableSource, *, keys: Collection[str]) -> tuple[nw.DataFrame[Any], str]:
-    """Return the table in `source` as a narwhals frame, and its name for messages.
+class TableWriter:
+    """Write a table to a CSV or Parquet file block by block, whole or not at all.
 
-    In a CSV file, which has no types, the columns `keys` are text or integers: see :func:`read_series`.
+    An existing file is replaced, and a missing folder is made, when the ``with`` statement ends well. If it ends with
+    an error, or nothing was written, all stays as it was.
+
+    Parameters
+    ----------
+    path
+        The file to write; its suffix is the format: .csv, .parquet or .pq.
+
+    Raises
+    ------
+    DataError
+        If the suffix is none of .csv, .parquet and .pq.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> path = Path(tempfile.mkdtemp()) / "new" / "table.csv"
+    >>> with TableWriter(path) as table:
+    ...     for k in range(2):
+    ...         table.write({"id": np.array([f"run {k}"]), "x": np.array([k])})
+    >>> print(path.read_text())
+    "id","x"
+    "run 0",0
+    "run 1",1
+    <BLANKLINE>
     """
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        return _to_narwhals(_read(path, keys), str(path)), str(path)
-    return _to_narwhals(source, "the table"), "the table"
 
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._open = _WRITERS[_suffix(self.path)]
+        self._opened = ExitStack()
+        self._writer: Any = None
+        self._schema: pa.Schema = None
 
-def select_columns(frame: nw.DataFrame[Any], names: list[str], where: str) -> dict[str, pa.Array]:
-    """Return the columns of `frame` as Arrow arrays, at least one row long."""
-    try:
-        table = frame.select(names).to_arrow()
-    except pa.ArrowException as error:  # a column of pandas objects that have no type in common
-        raise DataError(f"{where}: {error.args[-1]}; all values of a column must have one type") from error
-    if table.num_rows == 0:
-        raise DataError(f"{where}: the table has no rows; expected one row for each step of each series")
-    return {name: to_array(table[name]) for name in names}
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def write(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Write some rows: the name of each column, and its values, (N,).
+
+        Raises
+        ------
+        DataError
+            If the columns or their types are not those of the first block.
+        OSError
+            If the disk is full or the like; nothing of the file stays.
+        """
+        table = pa.table({name: pa.array(values) for name, values in columns.items()})
+        if self._writer is None:
+            self._schema = table.schema
+        elif table.schema != self._schema:
+            raise DataError(
+                f"{self.path}: a block has the columns {_columns(table.schema)}; expected {_columns(self._schema)}, as "
+                "in the first block"
+            )
+        try:
+            if self._writer is None:
+                partial = self._opened.enter_context(written_whole(self.path))
+                file = self._opened.enter_context(partial.open("wb"))
+                self._writer = self._opened.enter_context(self._open(file, table.schema))
+            self._writer.write_table(table)
+        except OSError as error:
+            raise _cannot(self.path, error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._opened.__exit__(kind, error, trace)
+        except OSError as failure:
+            if failure is not error:
+                raise _cannot(self.path, failure) from failure
 
 
 def write_table(path: str | os.PathLike[str], columns: Mapping[str, NDArray[Any]]) -> None:
@@ -69,7 +121,7 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, NDArray[Any]
     Examples
     --------
     >>> import tempfile, numpy as np
-    >>> path = Path(tempfile.mkdtemp()) / "new" / "table.csv"
+    >>> path = Path(tempfile.mkdtemp()) / "table.csv"
     >>> write_table(path, {"id": np.array(["a", "b"]), "x": np.array([1, 2])})
     >>> print(path.read_text())
     "id","x"
@@ -77,90 +129,30 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, NDArray[Any]
     "b",2
     <BLANKLINE>
     """
-    path = Path(path)
-    write = _format_of(path).write
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    with written_whole(path) as partial, partial.open("wb") as file:
-        write(table, file)
+    with TableWriter(path) as table:
+        table.write(columns)
 
 
 def check_table_path(path: str | os.PathLike[str]) -> None:
     """Raise an error where `write_table` could not write `path`: before the work, not after it."""
     path = Path(path)
-    _format_of(path)
+    _suffix(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder; expected the name of a file to write")
     check_writable(path)
 
 
-@dataclass(frozen=True)
-class _Format:
-    name: str
-    read: Callable[[pa.NativeFile, Collection[str]], pa.Table]
-    write: Callable[[pa.Table, Any], None]
+def _suffix(path: Path) -> str:
+    if path.suffix.lower() not in _WRITERS:
+        raise DataError(f"{path}: expected a name that ends in .csv, .parquet or .pq")
+    return path.suffix.lower()
 
 
-def _read_csv(file: pa.NativeFile, keys: Collection[str]) -> pa.Table:
-    table = pa_csv.read_csv(
-        file,
-        # Without this, whether a quoted line break is an error depends on where a block ends.
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-        # A guess would merge what differs: "07" and "7", long digits as floats, the label "NA" as no value.
-        convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.string())),
-    )
-    columns = zip(table.column_names, table.columns, strict=True)
-    arrays = [to_integers(column) if name in keys else column for name, column in columns]
-    return pa.table(arrays, names=table.column_names)
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
-def _read_parquet(file: pa.NativeFile, _: Collection[str]) -> pa.Table:
-    return pa_parquet.ParquetFile(file).read()
-
-
-_CSV = _Format("CSV (UTF-8, separated by commas)", _read_csv, pa_csv.write_csv)
-_PARQUET = _Format("Parquet", _read_parquet, pa_parquet.write_table)
-_FORMATS = {".csv": _CSV, ".parquet": _PARQUET, ".pq": _PARQUET}
-
-
-def _format_of(path: Path) -> _Format:
-    try:
-        return _FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise DataError(f"{path}: expected a name that ends in .csv, .parquet or .pq") from None
-
-
-def _read(path: Path, keys: Collection[str]) -> pa.Table:
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file; expected a table as .csv, .parquet or .pq")
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; expected one file, a table as .csv, .parquet or .pq")
-    form = _format_of(path)
-    # Arrow's own file, because Arrow's threads may still read when they find it damaged: with a file of
-    # Python's that aborts the interpreter at exit. Damage can come as an OSError too.
-    with pa.OSFile(str(path)) as file:
-        try:
-            table = form.read(file, keys)
-            table.column_names  # noqa: B018 - decodes the names
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} cannot be read as {form.name}: {_one_line(error)}") from error
-    return table
-
-
-def _to_narwhals(source: Any, where: str) -> nw.DataFrame[Any]:
-    try:
-        frame: nw.DataFrame[Any] = nw.from_native(source, eager_only=True)
-        names = frame.columns
-    except TypeError as error:
-        raise ArgumentTypeError(
-            "expected a path to a CSV or Parquet file, or a dataframe of pandas, polars or pyarrow "
-            f"(collect a lazy one first); got {type(source).__name__}"
-        ) from error
-    except nw.exceptions.DuplicateError as error:
-        raise DataError(f"{where}: two columns share a name ({_one_line(error)}); rename one") from error
-    if not all(isinstance(name, str) for name in names):
-        raise DataError(f"{where}: column names must be text; got {names!r}: rename the columns")
-    return frame
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _cannot(path: Path, error: OSError) -> OSError:
+    said = OSError(f"{path} cannot be written: {error.strerror or error}; nothing of it was kept")
+    said.errno = error.errno
+    return said

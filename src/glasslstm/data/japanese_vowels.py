@@ -61,7 +61,7 @@ def load_japanese_vowels(split: Literal["train", "test"]) -> tuple[list[NDArray[
         table = pa_parquet.ParquetFile(file).read()
     table = table.filter(pc.equal(table["split"], split))
     series = read_series(table, id="series", time="step", target="speaker", channels=JAPANESE_VOWELS_CHANNELS)
-    return [_published(x) for x in series.X], series.labels
+    return [_published(x) for x in series], np.asarray(series.targets)
 
 
 def _published(values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from glasslstm._extras import require
 from glasslstm.errors import ArgumentError
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["make_fabric"]
 
 
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Return a Fabric for one device.
+def make_fabric(device: str, precision: str, loggers: Any = ()) -> Fabric:
+    """Return a Fabric for one device; or, in a process that ``torchrun`` started, for this one of several processes.
 
     Raises
     ------
@@ -31,10 +34,23 @@ def make_fabric(device: str, precision: str) -> Fabric:
     if index and (kind == "cpu" or not index.isdecimal()):
         raise ArgumentError(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:1', ..., got {device!r}")
     place: dict[str, Any] = {"accelerator": kind, "devices": [int(index)] if index else 1}
+    several = int(os.environ.get("WORLD_SIZE", "1")) if torch.distributed.is_torchelastic_launched() else 1
+    if several > 1:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", several))
+        place |= {"devices": here, "num_nodes": several // here, "strategy": "ddp"}
     try:
-        with _quiet("lightning_fabric.utilities.rank_zero"):  # it announces the precision just asked for
+        with _quiet("lightning_fabric"):  # it announces the precision just asked for, and each process
             unusable = precision == "16-mixed" and Fabric(**place).device.type == "cpu"
-            fabric = None if unusable else Fabric(**place | {"precision": precision})
+            fabric = (
+                None
+                if unusable
+                else Fabric(
+                    **place | {"precision": precision},
+                    loggers=list(loggers) if isinstance(loggers, (list, tuple)) else [loggers],
+                )
+            )
+            if fabric is not None and several > 1:
+                fabric.launch()  # meets the other processes
     except (ValueError, RuntimeError, TypeError) as error:
         raise ArgumentError(f"device: {device!r} cannot be used: {error}") from None
     if fabric is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -46,6 +46,13 @@ class Answers:
     taken_as
         What the output was taken to be: ``"logits"``, ``"log-probabilities"``, ``"probabilities"``, ``"one logit"``,
         ``"one probability"`` or ``"numbers"``.
+    questions
+        What the several answers on a sequence are about where it is not its steps, such as the names of several
+        targets; `step` says which. Empty where that is not known.
+    scale
+        What an error is divided by, (N,), so that those of several units have a mean.
+    quantiles
+        By its level what was answered as each quantile, (N,); empty where none was.
     """
 
     task: Literal["classes", "numbers"]
@@ -59,13 +66,39 @@ class Answers:
     loss_name: str
     taken_as: str
     of_steps: bool = True
+    questions: tuple[str, ...] = ()
+    scale: NDArray[np.float64] | float = 1.0
+    quantiles: Mapping[float, NDArray[np.float64]] = field(default_factory=dict)
+
+    def about(self, question: int) -> Answers:
+        """Return the answers to one of several questions about each sequence, in its own unit."""
+        own = self.step == question
+        return replace(
+            self,
+            true=self.true[own],
+            predicted=self.predicted[own],
+            probability=None if self.probability is None else self.probability[own],
+            sequence=self.sequence[own],
+            step=None,
+            questions=(),
+            scale=1.0,
+            quantiles={level: values[own] for level, values in self.quantiles.items()},
+        )
+
+    def called(self, names: Sequence[object] | None) -> Answers:
+        """Return the same with names for the classes, or for the several labels; numbers have none."""
+        if names is None or self.task == "numbers":
+            return self
+        if self.questions:
+            return replace(self, questions=names_of(names, len(self.questions)))
+        return replace(self, names=names_of(names, len(self.names)))
 
     @cached_property
     def each(self) -> NDArray[np.float64]:
         """What the score is the mean of, (N,): 1 for a right and 0 for a wrong class, or the absolute error."""
         if self.task == "classes":
             return np.asarray(self.true == self.predicted, dtype=float)
-        return np.asarray(np.abs(self.predicted - self.true))
+        return np.asarray(np.abs(self.predicted - self.true) / self.scale)
 
     @cached_property
     def score(self) -> Score:
@@ -82,11 +115,11 @@ class Answers:
         each, sequence = self.each[chosen], self.sequence[chosen]
         if self.task == "classes":
             return Score("accuracy", *share(each, sequence), more_is_better=True)
-        return Score("mean absolute error", *mean(each, sequence))
+        return Score("mean absolute error" + self._unit, *mean(each, sequence))
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:
-        """The score; then cross-entropy (in nats) and Brier score, or R² where the numbers vary."""
+        """The score; then cross-entropy (in nats) and Brier score, or what :attr:`_of_numbers` are."""
         if self.probability is not None:
             likely = np.maximum(self.probability[np.arange(len(self.true)), self.true], np.finfo(float).eps)
             squares = (self.probability - np.eye(len(self.names))[self.true]) ** 2
@@ -96,11 +129,44 @@ class Answers:
                 Score("cross-entropy", *mean(-np.log(likely), self.sequence)),
                 Score("Brier score", *mean(brier, self.sequence)),
             )
-        errors, spread = (self.predicted - self.true) ** 2, (self.true - self.true.mean()) ** 2
-        if spread.sum() == 0:
-            return (self.score,)
-        missed, low, high = interval(*ratio_over(errors, spread, self.sequence))
-        return self.score, Score("R²", 1 - missed, 1 - high, 1 - low, more_is_better=True)
+        return (self.score, *self._of_numbers)
+
+    @property
+    def _unit(self) -> str:
+        """What the errors of several units are measured in."""
+        return "" if np.ndim(self.scale) == 0 else " in standard deviations"
+
+    @property
+    def _of_numbers(self) -> Iterator[Score]:
+        """The root mean squared error; R² where the numbers vary; and the pinball loss of quantiles."""
+        error, low, high = np.sqrt(mean(self.each**2, self.sequence)).tolist()
+        yield Score("root mean squared error" + self._unit, error, low, high)
+        spread = ((self.true - self._usual) / self.scale) ** 2
+        if spread.sum() > 0:
+            missed, low, high = interval(*ratio_over(self.each**2, spread, self.sequence))
+            yield Score("R²", 1 - missed, 1 - high, 1 - low, more_is_better=True)
+        if self.quantiles:
+            missed_by = [
+                np.maximum(level * (self.true - found), (level - 1) * (self.true - found)) / self.scale
+                for level, found in self.quantiles.items()
+            ]
+            yield Score("pinball loss" + self._unit, *mean(np.mean(missed_by, axis=0), self.sequence))
+
+    @property
+    def _usual(self) -> NDArray[np.float64]:
+        """The mean of what is right; of each question by itself, where these have names."""
+        if not self.questions or self.step is None:
+            return np.asarray(self.true.mean())
+        sums, counts = np.bincount(self.step, self.true), np.bincount(self.step)
+        return np.asarray((sums / np.maximum(counts, 1))[self.step])
+
+    @cached_property
+    def coverage(self) -> dict[float, Score]:
+        """By the level of each quantile the share of what is right that lies at or below it."""
+        return {
+            level: Score("share", *share((self.true <= found).astype(float), self.sequence))
+            for level, found in self.quantiles.items()
+        }
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -145,14 +145,7 @@ def _each_answered(answers: Answers, step: NDArray[np.int64], series: _Series, t
     found: _Answered = {}
     for which in np.unique(step):
         own = step == which
-        part = replace(
-            answers,
-            true=answers.true[own],
-            predicted=answers.predicted[own],
-            probability=None,
-            sequence=answers.sequence[own],
-            step=None,
-        )
+        part = answers.about(int(which))
         targets = None if train is None else [np.asarray(y).reshape(-1)[which] for y in train[1]]
         for name, (fitted, predicted) in _answered(part, series, train and (train[0], targets)).items():
             found.setdefault(name, (fitted, np.zeros_like(answers.true)))[1][own] = predicted

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from glasslstm.insight.attribution import (
 )
 from glasslstm.insight.logits import LogitContributions, logit_contributions
 from glasslstm.insight.probe import Baseline, Probe, Target
+from glasslstm.insight.subject import of_estimator
 from glasslstm.insight.watch import watch
 from glasslstm.nn.trace import GateTrace, Trace
 
@@ -34,7 +36,7 @@ _WAYS = {
 
 
 def explain(
-    model: nn.Module,
+    model: Any,
     inputs: object,
     target: Target = None,
     *,
@@ -57,7 +59,8 @@ def explain(
     model, inputs, target, module, baseline
         As for :class:`~glasslstm.insight.probe.Probe`: any model with an LSTM, what it is called with, the score (a
         class, or a function of the output; default: the largest logit), the LSTM's name (default: the first that is
-        called), and what a step is replaced by (default: "mean").
+        called), and what a step is replaced by (default: "mean"). Or a fitted estimator of this library and its X: the
+        score is then that of the report, and the channels are those of ``preparation_.input_names``.
     methods
         Of "memory" (:func:`memory_scores`), "occlusion" and "integrated_gradients"
         (:mod:`~glasslstm.insight.attribution`). Default: all three.
@@ -97,6 +100,11 @@ def explain(
     chosen = [methods] if isinstance(methods, str) else list(methods)
     if not chosen or not set(chosen) <= set(METHODS):
         raise ArgumentError(f"methods: expected one or more of {', '.join(METHODS)}; got {chosen}")
+    known = of_estimator(model, inputs)
+    if known is not None:
+        model, (inputs, _) = known.model, known.take(np.arange(len(known)))
+        if target is None and known.explained:
+            target = known.explained.score(torch.from_numpy(known.lengths))
     probe = Probe(model, inputs, target, module=module, baseline=baseline)
     scores, memory, delta, channels = {}, None, None, None
     if "memory" in chosen:

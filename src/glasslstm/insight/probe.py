@@ -151,7 +151,7 @@ class Probe:
 
     def _check_repeatable(self) -> None:
         again = self._run(lambda x, _: x)
-        tolerance = torch.finfo(again.dtype).eps ** 0.5
+        tolerance = max(torch.finfo(one.dtype).eps for one in (again, self.x)) ** 0.5
         same = torch.isclose(again, self.scores, rtol=tolerance, atol=tolerance, equal_nan=True)
         if not same.all():
             b = int(same.int().argmin())

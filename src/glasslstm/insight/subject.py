@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from glasslstm.errors import ArgumentError, GlassLSTMError
 from glasslstm.insight.case import Loss
+from glasslstm.insight.explained import Explained
 from glasslstm.insight.probe import first_call
 from glasslstm.insight.running import described, first_tensor, run, undisturbed
 from glasslstm.nn.inputs import Batch
 
-__all__ = ["Rows", "Subject", "Take", "subject_of"]
+if TYPE_CHECKING:
+    from glasslstm.insight.answers import Answers
+
+__all__ = ["Rows", "Subject", "Take", "of_estimator", "subject_of"]
 
 Rows: TypeAlias = NDArray[np.int64]
 Take: TypeAlias = Callable[[Rows], tuple[Any, Any]]
@@ -48,6 +52,16 @@ class Subject:
         Along which axis of the outputs the sequences stand; ``None`` where that is not known.
     name, channel_names, class_names, sequence_names
         What they are called.
+    input_names
+        What the numbers are called that the first LSTM reads at a step; ``None``: they are the channels.
+    stride
+        How many steps of a sequence there are for each that the LSTM reads.
+    answers
+        Returns what was answered and what was right, where that is known better than shapes could tell.
+    explained
+        Which number of an answer is explained, where that is known.
+    readable
+        Returns what simple models read of the sequences, N arrays (T_i, G) of numbers; default: `series`.
     history, best_epoch, record
         Of the training, where they are known: as ``LSTMClassifier.history_``, ``best_epoch_`` and ``record_``.
     """
@@ -64,6 +78,11 @@ class Subject:
     channel_names: Sequence[str] | None = None
     class_names: Sequence[Any] | None = None
     sequence_names: Sequence[Any] | None = None
+    input_names: Sequence[str] | None = None
+    stride: int = 1
+    answers: Callable[[], Answers] | None = None
+    explained: Explained | None = None
+    readable: Callable[[], Sequence[NDArray[Any]]] | None = None
     history: Sequence[Mapping[str, Any]] = ()
     best_epoch: int | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -75,6 +94,11 @@ class Subject:
     def outputs(self) -> Any:
         """What the model returned for all sequences."""
         return self.answer()
+
+    @cached_property
+    def numbers(self) -> Sequence[NDArray[Any]]:
+        """What simple models read of the sequences."""
+        return self.series if self.readable is None else self.readable()
 
     @property
     def lengths(self) -> Rows:
@@ -109,12 +133,11 @@ def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None =
     ArgumentError, ArgumentTypeError
         As for :func:`glasslstm.diagnose`, and for a loss beside an estimator, which has its own.
     """
-    describe = getattr(model, "_subject", None)
-    if describe is not None and not isinstance(model, nn.Module):
+    known = of_estimator(model, inputs, targets)
+    if known is not None:
         if loss is not None:
             raise ArgumentError("loss: an estimator has its own; leave it out")
-        found: Subject = describe(inputs, targets)
-        return found
+        return known
     targets = _as_tensor(targets)
     _, _, batches, output = first_call(model, inputs)
     if _one_by_one(batches, output):
@@ -147,6 +170,12 @@ def subject_of(model: Any, inputs: Any, targets: Any = None, loss: Loss | None =
         divisible=take is not None,
         batch_axis=batch_axis,
     )
+
+
+def of_estimator(model: Any, X: Any, y: Any = None) -> Subject | None:
+    """Return what an estimator says of itself and its data; ``None`` for a module."""
+    describe = getattr(model, "_subject", None)
+    return None if describe is None or isinstance(model, nn.Module) else describe(X, y)
 
 
 def _one_by_one(batches: Sequence[Batch], output: Any) -> bool:

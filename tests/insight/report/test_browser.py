@@ -603,5 +603,5 @@ def test_the_table_of_a_long_explanation_has_the_numbers_and_not_what_is_drawn(o
         heat = next(trace for trace in explorer.figure(0)["traces"] if trace["type"] == "heatmap")
         close(heat["customdata"], explanation.channels[:, 1].T, 1e-3)
         _, table = explorer.table(0)
-        column = table[0].index("integrated gradients by channel 1")
+        column = table[0].index("integrated gradients of channel 1")
         close([row[column] for row in table[1:]], explanation.channels[:, 1, 1], 1e-3)

@@ -18,13 +18,14 @@ __all__ = ["learning_curves"]
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> go.Figure:
-    """Draw the losses and the validation accuracy of each epoch.
+    """Draw the losses of each epoch, and the accuracy or error on the validation part.
 
     Parameters
     ----------
     history
         One mapping an epoch, as in ``LSTMClassifier.history_``: ``epoch``, ``train_loss`` and, where
-        there was a validation part, ``valid_loss`` and ``valid_accuracy`` (in [0, 1]).
+        there was a validation part, ``valid_loss`` and ``valid_accuracy`` (in [0, 1]), ``valid_rmse`` or
+        ``valid_pinball_loss`` (in the target's unit).
     best_epoch
         The epoch to mark, the one with the lowest validation loss.
 
@@ -55,16 +56,18 @@ def learning_curves(history: Sequence[Mapping[str, Any]], best_epoch: int | None
     if best_epoch is not None:
         _mark_epoch(figure, best_epoch, left=best_epoch > (first + last) / 2)
     above = 44 + 19 * len(curves)  # on a narrow page the legend has a line for each curve
-    look = layout(_TITLE[len(axes) - 1], above + 50 + 140 * len(axes), hovermode="x unified")
+    title = f"{' and '.join(axes)} of each epoch"
+    look = layout(title[0].upper() + title[1:], above + 50 + 140 * len(axes), hovermode="x unified")
     look["margin"]["t"] = above
     return figure.update_layout(look)
 
 
-_TITLE = ("Loss of each epoch", "Loss and accuracy of each epoch")
 _CURVES = [
     ("train_loss", "loss", "training loss"),
     ("valid_loss", "loss", "validation loss"),
     ("valid_accuracy", "accuracy", "validation accuracy"),
+    ("valid_rmse", "root mean squared error", "validation error"),
+    ("valid_pinball_loss", "pinball loss", "validation pinball loss"),
 ]
 _MARKED = 40  # epochs at most of which each has a mark
 

@@ -44,6 +44,7 @@ def explanation(
     *,
     sequence: int = 0,
     channel_names: Sequence[object] | None = None,
+    input_names: Sequence[object] | None = None,
     unit: str = "logit",
 ) -> go.Figure:
     """Draw what each step of one sequence did for the score, by each method, under the curves of the input.
@@ -59,6 +60,8 @@ def explanation(
         Which sequence of the batch. Default: the first.
     channel_names
         F names. Default: channel 0, channel 1, ...
+    input_names
+        What the LSTM reads is called, I names. Default: `channel_names`, where the LSTM reads the input as it is.
     unit
         What the score is measured in. Default: "logit".
 
@@ -83,7 +86,7 @@ def explanation(
     >>> model, x = torch.nn.LSTM(3, 4), torch.randn(5, 2, 3)
     >>> found = gl.explain(model, x, lambda output: output[0][-1].sum(-1))
     >>> [trace.name for trace in explanation(found, x).data[:4]]
-    ['memory', 'occlusion', 'integrated gradients', 'integrated gradients by channel']
+    ['memory', 'occlusion', 'integrated gradients', 'integrated gradients of']
     """
     valid = found.valid.cpu().numpy()
     steps = steps_of(valid, sequence)
@@ -94,8 +97,14 @@ def explanation(
     ]
     colour_axis = None
     if found.channels is not None and found.channels.size(-1):
+        names = _names(found, inputs, channel_names) if input_names is None else input_names
         rows.append(
-            _channels_row(to_numpy(found.channels), steps, sequence, _names(found, inputs, channel_names))
+            _channels_row(
+                to_numpy(found.channels),
+                steps,
+                sequence,
+                channel_labels(names, found.channels.size(-1)),
+            )
         )
         largest = _largest(rows[-1].traces[0].z)
         colour_axis = colours(unit, (-largest, largest))
@@ -130,7 +139,7 @@ def _channels_row(
         y=[names[channel] for channel in shown],
         z=_peaks(values, width),
         customdata=None if width == 1 else values,
-        name="integrated gradients by channel",
+        name="integrated gradients of",
         coloraxis="coloraxis",
         hovertemplate=f"%{{y}}, step %{{x}}: %{{{'z' if width == 1 else 'customdata'}:.4g}}<extra></extra>",
     )
@@ -150,11 +159,13 @@ def _peaks(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return found
 
 
-def _names(found: Explanation, inputs: ArrayLike | None, channel_names: Sequence[object] | None) -> list[str]:
+def _names(
+    found: Explanation, inputs: ArrayLike | None, channel_names: Sequence[object] | None
+) -> Sequence[object] | None:
     """Return what the channels that the LSTM reads are called: as those of the input, if it is they that it reads."""
     count = found.channels.size(-1) if found.channels is not None else 0
     encoded = inputs is not None and np.shape(inputs)[-1:] != (count,)
-    return channel_labels(None if encoded else channel_names, count)
+    return None if encoded else channel_names
 
 
 def _largest(values: NDArray[np.float64]) -> float:

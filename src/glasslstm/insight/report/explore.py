@@ -147,6 +147,7 @@ def _why(look: Look, firsts: Sequence[int]) -> list[Any] | None:
             sequence=look.position(k),
             unit=look.score_unit,
             channel_names=look.channel_names,
+            input_names=look.input_names,
         )
         for k in range(len(firsts))
     )

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from glasslstm.errors import ArgumentError, GlassLSTMError
 from glasslstm.insight.answers import Answers, answers_of, default_loss
@@ -17,6 +16,7 @@ from glasslstm.insight.baselines import Baseline, baselines
 from glasslstm.insight.case import Case, Entry, Loss, entries_of, longest
 from glasslstm.insight.diagnose import examine
 from glasslstm.insight.explain import Explanation, explain
+from glasslstm.insight.explained import OneAnswer
 from glasslstm.insight.findings import Diagnosis
 from glasslstm.insight.reach import score_by_lag
 from glasslstm.insight.reading import layout_of
@@ -102,34 +102,22 @@ class Look:
             raise ArgumentError(
                 "no targets were given, and without them nobody knows which answers are right"
             )
-        return answers_of(
-            subject.outputs,
-            subject.targets,
-            class_names=subject.class_names,
-            lengths=subject.lengths,
-            batch_axis=subject.batch_axis,
-            loss=subject.loss,
-        )
+        return _answers(subject, subject.class_names)
 
     @cached_property
     def baselines(self) -> list[Baseline]:
         """What simple models answer on the same sequences."""
         train = self.train
         if train is None or train.targets is None:
-            return baselines(self.answers, self.subject.series)
-        read = answers_of(
-            train.outputs,
-            train.targets,
-            class_names=self.subject.class_names,
-            lengths=train.lengths,
-            batch_axis=train.batch_axis,
-            loss=self.subject.loss,
-        )
-        return baselines(self.answers, self.subject.series, (train.series, _grid(read)))
+            return baselines(self.answers, self.subject.numbers)
+        read = _answers(train, self.subject.class_names)
+        return baselines(self.answers, self.subject.numbers, (train.numbers, _grid(read)))
 
     @property
     def score_words(self) -> str:
         """What the score is that is explained."""
+        if self.subject.explained:
+            return self.subject.explained.words
         target, output = self._target(), first_tensor(self.subject.outputs)
         if target is not None and target.several:
             return "the last answer of the model"
@@ -142,7 +130,7 @@ class Look:
         """How bad the answers are for each sequence, (N,): the mean of -log p of what is right, or of the error."""
         answers = self.answers
         if answers.probability is None:
-            each = np.abs(answers.predicted - answers.true)
+            each = answers.each
         else:
             right = answers.probability[np.arange(len(answers.true)), answers.true]
             each = -np.log(np.maximum(right, np.finfo(np.float64).tiny))
@@ -172,7 +160,8 @@ class Look:
         if not self.subject.divisible:
             return self.subject.rows(len(self.subject))
         others = np.setdiff1d(self.subject.rows(_EXPLAINED), self.shown)
-        return np.concatenate([self.shown, others])[:_EXPLAINED]
+        found: Rows = np.concatenate([self.shown, others])[:_EXPLAINED]
+        return found
 
     @cached_property
     def _explanation(self) -> Explanation | GlassLSTMError:
@@ -182,26 +171,31 @@ class Look:
         except GlassLSTMError as error:
             return error
 
-    def _target(self) -> _Answer | None:
+    def _target(self) -> Any:
         """Return the score that is explained; ``None`` where :func:`explain` finds it by itself."""
-        subject, output = self.subject, self.subject.outputs
+        subject, lengths = self.subject, torch.from_numpy(self.subject.lengths[self.explained])
+        if subject.explained:
+            return subject.explained.score(lengths)
+        output = subject.outputs
         found = first_tensor(output)
         if found is None:
             return None
         numbers = found.dim() == 2 and found.size(1) > 1 and self.score_unit == "output"
-        several = found.dim() == 3 or numbers
+        several, of_steps = found.dim() == 3 or numbers, True
         class_axis = found.dim() - 1 if found.dim() > 1 and not numbers else None
         if self.judged:
             several = self.answers.step is not None
             layout = layout_of(output, subject.targets, subject.lengths, subject.batch_axis)
-            class_axis = layout.class_axis
+            class_axis, of_steps = layout.class_axis, layout.of_steps
         if found is output and not several and found.dim() <= 2:
             return None
-        return _Answer(subject.lengths[self.explained], subject.batch_axis, class_axis, several=several)
+        return OneAnswer(lengths, subject.batch_axis, class_axis, several=several, of_steps=of_steps)
 
     @cached_property
     def score_unit(self) -> str:
         """What the score that is explained is measured in."""
+        if self.subject.explained:
+            return self.subject.explained.unit
         try:
             return "logit" if "logit" in self.answers.taken_as else "output"
         except GlassLSTMError:
@@ -278,8 +272,11 @@ class Look:
 
     @property
     def series(self) -> list[NDArray[Any]]:
-        """What was given to the model in the sequences shown."""
-        return [self.subject.series[row] for row in self.shown]
+        """What was given to the model in the sequences shown, at the steps that the LSTM reads."""
+        return self._at_steps(self.shown)
+
+    def _at_steps(self, rows: Rows) -> list[NDArray[Any]]:
+        return [self.subject.series[row][:: self.subject.stride] for row in rows]
 
     @cached_property
     def padded(self) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -295,14 +292,28 @@ class Look:
     def explained_inputs(self) -> NDArray[Any] | None:
         """The sequences explained, as they came, (T, B, F); ``None`` where the LSTM explained reads something else."""
         valid = self.explanation.valid
-        x, mask = _padded([self.subject.series[row] for row in self.explained], len(valid))
+        x, mask = _padded(self._at_steps(self.explained), len(valid))
         return x if np.array_equal(mask, valid.cpu().numpy()) else None
 
     @property
     def channel_names(self) -> list[str]:
         """The names of all channels of the input."""
         names = self.subject.channel_names
-        return [*map(str, range(self.subject.series[0].shape[1]) if names is None else names)]
+        if names is None:
+            return [f"channel {k}" for k in range(self.subject.series[0].shape[1])]
+        return [*map(str, names)]
+
+    @property
+    def stride_in_words(self) -> str:
+        """What a step is, where the LSTM reads fewer than there are."""
+        stride = self.subject.stride
+        return "" if stride == 1 else f" A step of the LSTM stands for {stride} steps of the sequence."
+
+    @property
+    def input_names(self) -> list[str] | None:
+        """The names of what the explained LSTM reads; ``None`` where they are the channels, or not known."""
+        names, read = self.subject.input_names, self.explanation.channels
+        return None if names is None or read is None or read.size(-1) != len(names) else [*names]
 
     def label(self, row: int) -> str:
         """Return the name of a sequence, with what is true of it and what the model says."""
@@ -320,6 +331,19 @@ class Look:
             return f"{name}: true {true:.4g}, predicted {said:.4g}"
         sure = answers.probability[own[0], said]
         return f"{name}: true {answers.names[true]}, predicted {answers.names[said]} ({sure:.0%})"
+
+
+def _answers(subject: Subject, class_names: Any) -> Answers:
+    if subject.answers is not None:
+        return subject.answers().called(class_names)
+    return answers_of(
+        subject.outputs,
+        subject.targets,
+        class_names=class_names,
+        lengths=subject.lengths,
+        batch_axis=subject.batch_axis,
+        loss=subject.loss,
+    )
 
 
 def _grid(answers: Answers) -> NDArray[Any]:
@@ -367,33 +391,3 @@ def _loss(subject: Subject, rows: Rows) -> Loss | None:
     if outputs is not None and subject.divisible and subject.batch_axis is not None:
         outputs = outputs.index_select(subject.batch_axis, torch.from_numpy(rows))
     return default_loss(outputs, subject.take(rows)[1], lengths=lengths, batch_axis=subject.batch_axis)
-
-
-class _Answer:
-    """What a model answers: the last of several answers, and of classes the one that it takes a sequence for."""
-
-    def __init__(
-        self, lengths: Rows, batch_axis: int | None, class_axis: int | None, *, several: bool
-    ) -> None:
-        self._lengths, self.several = torch.from_numpy(lengths), several
-        self._batch_axis, self._class_axis = batch_axis, class_axis
-        self._chosen: Tensor | None = None
-
-    def __call__(self, output: Any) -> Tensor:
-        scores = first_tensor(output)
-        B = len(self._lengths)
-        if scores is None or scores.dim() not in (1, 2, 3) or B not in scores.shape:
-            raise ArgumentError("the model does not answer with one tensor, a row for each sequence")
-        if self._class_axis is not None:
-            scores = scores.movedim(self._class_axis, -1)
-        axis = scores.shape.index(B) if self._batch_axis is None else self._batch_axis
-        answer = scores.movedim(axis, 0)
-        if self.several:
-            last = (self._lengths - 1).clamp(max=answer.size(1) - 1)
-            answer = answer[torch.arange(B), last]
-        answer = answer.reshape(B, -1)
-        if answer.size(1) == 1:
-            return answer.squeeze(1)
-        if self._chosen is None:
-            self._chosen = answer.detach().argmax(1, keepdim=True)
-        return answer.gather(1, self._chosen).squeeze(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,18 +31,62 @@ def _failures(look: Look, answers: Answers) -> str:
             lambda: figure(figures.calibration(answers), _CALIBRATION),
         ]
     else:
-        drawn = [lambda: figure(figures.residuals(answers))]
+        drawn = [
+            lambda one=one, name=name: figure(figures.residuals(one), f"Of {name}." if name else "")  # type: ignore[misc]
+            for name, one in islice(_questions(answers), _MOST_RESIDUALS)
+        ]
     if len(found):
         drawn.append(lambda: figure(figures.slices(found, answers), _SLICES))
     lead = (
         f"{_capital(scored(answers.score))}, on {_count(answers)}. {_alike(answers)} {_worst(found, answers)}"
     )
-    return paragraph(lead, "lead") + _read_as(answers) + grid(map(block, drawn)) + _scores(answers)
+    return (
+        paragraph(lead, "lead")
+        + _read_as(answers)
+        + grid(map(block, drawn))
+        + _scores(answers)
+        + _by_question(answers)
+        + _coverage(answers)
+    )
+
+
+def _questions(answers: Answers) -> Iterator[tuple[str, Answers]]:
+    """Yield each of several named questions about a sequence, in its own unit; or the answers as they are."""
+    if not answers.questions:
+        yield "", answers
+    for k, name in enumerate(answers.questions):
+        yield name, answers.about(k)
 
 
 def _scores(answers: Answers) -> str:
     rows = [[score.name, score.value, score.low, score.high] for score in answers.scores]
     return table("Scores, with their 95 % intervals", ["", "value", "from", "to"], rows)
+
+
+def _by_question(answers: Answers) -> str:
+    if not answers.questions:
+        return ""
+    scores = {name: {score.name: score.value for score in one.scores} for name, one in _questions(answers)}
+    head = list(dict.fromkeys(kind for own in scores.values() for kind in own))
+    rows = [[name, *(own.get(kind) for kind in head)] for name, own in scores.items()]
+    unit = ", in its own unit" if answers.task == "numbers" else ""
+    return table(f"Scores of each {_one_question(answers)}{unit}", ["", *head], rows)
+
+
+def _one_question(answers: Answers) -> str:
+    return "label" if answers.task == "classes" else "target"
+
+
+def _coverage(answers: Answers) -> str:
+    """Say how often what is right lies below each quantile: as often as its level says, in a model that knows."""
+    if not answers.quantiles:
+        return ""
+    rows = [
+        [f"{name}, {level:g}" if name else f"{level:g}", level, own.value, own.low, own.high]
+        for name, one in _questions(answers)
+        for level, own in one.coverage.items()
+    ]
+    return table(_COVERAGE, ["quantile", "expected", "found", "from", "to"], rows)
 
 
 def plain_number(score: Score) -> str:
@@ -50,6 +96,11 @@ def plain_number(score: Score) -> str:
 
 def _alike(answers: Answers) -> str:
     """Say where the answers hardly tell the sequences apart, or never name a class."""
+    found = [(name, _alike_of_one(one)) for name, one in _questions(answers)]
+    return " ".join(f"{name}: {words}" if name else words for name, words in found if words)
+
+
+def _alike_of_one(answers: Answers) -> str:
     true, said = answers.true, answers.predicted
     if answers.task == "numbers":
         if np.std(said) >= 0.1 * np.std(true):
@@ -132,6 +183,10 @@ def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+_MOST_RESIDUALS = 4  # targets of which there is a figure
+_COVERAGE = (
+    "How often what is right lies at or below each quantile (expected: its level), with 95 % intervals"
+)
 _CONFUSIONS = (
     "A row holds the sequences of one true class, a column what they were taken for: the diagonal is right."
 )

@@ -145,4 +145,4 @@ def _left_out(look: Look, extent: Extent) -> str:
         if look.judged and look.like is None and extent.sequences > 4 < len(look.subject)
         else ""
     )
-    return f'<p class="quiet">Here are {text(words)}.{chosen}{reason}</p>'
+    return f'<p class="quiet">Here are {text(words)}.{chosen}{look.stride_in_words}{reason}</p>'

@@ -36,6 +36,7 @@ def _explained(look: Look, found: Explanation, number: int, extent: Extent) -> s
         look.explained_inputs,
         sequence=look.position(0),
         channel_names=look.channel_names,
+        input_names=look.input_names,
         unit=look.score_unit,
     )
     sequences = dict(enumerate(map(look.label, look.shown[: extent.sequences].tolist())))
@@ -45,7 +46,7 @@ def _explained(look: Look, found: Explanation, number: int, extent: Extent) -> s
     ]
     return (
         paragraph(figures.trust(found), "lead")
-        + paragraph(f"The score here is {look.score_words}.", "quiet")
+        + paragraph(f"The score here is {look.score_words}.{look.stride_in_words}", "quiet")
         + grid(trust)
         + f'<div data-explorer="why" data-model="{number}"><div class="controls">'
         + select("sequence", "Sequence, here and above", sequences)

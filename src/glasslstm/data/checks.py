@@ -1,0 +1,88 @@
+"""What a container of series must fulfil, each with one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glasslstm.errors import ArgumentError, ArgumentTypeError, DataError
+
+if TYPE_CHECKING:
+    from glasslstm.data.sequences import Sequences
+
+__all__ = ["Missing", "check_finite", "check_fit", "positions_in", "refuse_beside"]
+
+Missing: TypeAlias = Literal["error", "mask"]
+"""What to do with a missing value: refuse it, or keep it as NaN for the estimator to fill and to tell."""
+
+
+def check_fit(series: Sequences) -> None:
+    """Refuse arrays that do not fit together, and series without a step or outside of the values."""
+    if series.values.ndim != 2:
+        raise DataError(f"values: expected (S, F), got shape {series.values.shape}")
+    count, steps = len(series.starts), len(series.values)
+    expected = dict.fromkeys(("stops", "ids", "targets", "static"), count)
+    expected |= dict.fromkeys(("times", "step_targets"), steps)
+    expected |= {"channel_names": series.channels}
+    for name, size in expected.items():
+        found = getattr(series, name)
+        if found is not None and len(found) != size:
+            raise DataError(f"{name}: expected {size}, got {len(found)}")
+    last = steps - series.horizon
+    fits = (series.starts >= 0) & (series.starts < series.stops) & (series.stops <= last)
+    if not fits.all():
+        k = int(fits.argmin())
+        raise DataError(
+            f"series {k} has the rows from {series.starts[k]} to before {series.stops[k]}; expected one or more, "
+            f"within 0 to {last}"
+        )
+
+
+def check_finite(series: Sequences, missing: Missing) -> None:
+    """Refuse infinity, and NaN unless it is a missing value; with its place and share."""
+    if missing not in ("error", "mask"):
+        raise ArgumentError(f"missing: expected 'error' or 'mask', got {missing!r}")
+    place = series.first_not_finite(nan=missing == "error")
+    if place is None:
+        return
+    k, step, channel = place
+    nan = bool(np.isnan(series[k][step, channel]))
+    refused = np.isinf if missing == "mask" else _not_finite
+    count = sum(int(refused(values).sum()) for _, values in series.blocks())
+    total = series.steps * series.channels
+    kinds = "infinite" if missing == "mask" else "NaN or infinite"
+    remedy = "fill or drop them first" + (", or set missing='mask'" if nan else "")
+    raise DataError(
+        f"X: series {k} has {'NaN' if nan else 'infinity (inf)'} at step {step}, channel {series.name_of(channel)} "
+        f"(all counted from 0; {count} of {total} values, {count / total:.2%}, are {kinds}); {remedy}"
+    )
+
+
+def positions_in(indices: Sequence[int] | NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return positions from positions or a mask; what numpy would round, or read as 0 and 1, is refused."""
+    found = np.asarray(indices)
+    if found.dtype == bool and found.shape == (count,):
+        return np.flatnonzero(found).astype(np.int64, copy=False)
+    if found.ndim != 1 or (found.dtype.kind not in "iu" and len(found)):
+        raise ArgumentTypeError(
+            f"indices: expected whole numbers, (K,), or a mask of {count} truth values, got {found.dtype} of "
+            f"shape {found.shape}"
+        )
+    return found.astype(np.int64, copy=False)
+
+
+def refuse_beside(arguments: Mapping[str, object]) -> None:
+    """Refuse what comes beside a ``Sequences``, so that nothing is left out in silence."""
+    given = [name for name, value in arguments.items() if value is not None]
+    if given:
+        raise ArgumentError(
+            f"{', '.join(given)}: X is a Sequences, which has its own; set them there, with dataclasses.replace"
+        )
+
+
+def _not_finite(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    refused: NDArray[np.bool_] = ~np.isfinite(values)
+    return refused
