@@ -150,7 +150,8 @@ def ratio(arguments: argparse.Namespace) -> dict[str, Any]:
 def _plain_epoch(X: list[np.ndarray[Any, Any]], y: np.ndarray[Any, Any]) -> None:
     """Train an epoch as a user of torch writes it, with the same model and batches of the same size."""
     steps = np.concatenate(X)
-    series = [torch.from_numpy((x - steps.mean(0)) / steps.std(0)) for x in X]
+    mean, scale = steps.mean(0), steps.std(0)
+    series = [torch.from_numpy((x - mean) / scale) for x in X]
     labels = torch.from_numpy(y)
     lstm = torch.nn.LSTM(X[0].shape[1], 64, bidirectional=True)
     head = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(128, int(y.max()) + 1))

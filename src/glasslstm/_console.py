@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NoReturn
 
@@ -47,7 +48,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and turn what goes wrong into a line and a status."""
         try:
-            result = super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn  # type: ignore[assignment]
+                result = super().invoke(ctx)
             sys.stdout.flush()
         except KeyboardInterrupt:
             _report("interrupted")
@@ -105,6 +108,11 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return f"unexpected {type(error).__name__}: {error} (run again with --debug for the traceback)"
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    """Show a warning as one line, without the place in the code."""
+    typer.echo(f"warning: {printable(' '.join(str(message).split()))}", err=True)
 
 
 def _report(message: str) -> None:

@@ -64,6 +64,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         _flush(partial)
         partial.replace(path)
         _flush(path.parent)
+    except OSError as error:
+        if error.errno is None or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # which file it was
     finally:
         partial.unlink(missing_ok=True)
 

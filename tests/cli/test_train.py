@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -467,8 +470,13 @@ class TestConfig:
         [
             (
                 "hiden_size = 3",
-                "there is no option 'hiden_size'; did you mean 'hidden_size'? The names are those of",
+                "there is no option 'hiden_size'; did you mean 'hidden_size'? see glasslstm train --help for the names",
             ),
+            (
+                "[train]",
+                "there is no option 'train'; see glasslstm train --help for the names; tables such as",
+            ),
+            ("checkpoint = 3", "checkpoint: expected None, or the name of a folder, got 3"),
             ("sort = 1", "sort: expected true or false, got 1"),
             ("channels = [1]", "channels: expected names of columns, as a,b or a list, got [1]"),
             ("id = 3", "id: expected the name of a column, got 3"),
@@ -687,6 +695,32 @@ class TestSeriesFiles:
         path.write_text("@classLabel false\n@data\n1,2\n3,4\n")
         result = run("train", path, *QUICK, "--out", tmp_path / "r")
         assert "there is nothing to learn in the data" in result.stderr
+
+
+def test_a_full_disk_leaves_the_run_that_was_there(place, tmp_path, monkeypatch) -> None:
+    given = ("train", place / "data.csv", "--target", "label", *SMALL, "--quiet", "--no-report", "--seed")
+
+    def files(folder: Path) -> dict[Path, bytes]:
+        return {
+            file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != "log.txt"
+        }
+
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out, fresh = tmp_path / "r", tmp_path / "fresh"
+    done(*given, 1, "--out", out)
+    before = files(out)
+    for name in ("write_json", "write_table"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"glasslstm.cli.runs.{name}", full)
+            failed = [run(*given, 2, "--out", out, "--force"), run(*given, 1, "--out", fresh)]
+        assert [result.exit_code for result in failed] == [1, 1]
+        assert f"{out}: the run cannot be written (No space left on device); make room" in failed[0].stderr
+        assert files(out) == before
+        assert sorted(file.name for file in fresh.iterdir()) == ["config.toml", "log.txt"]
+    done(*given, 1, "--out", fresh)
+    assert (fresh / "model" / "model.json").exists()
 
 
 def test_from_the_shell(place, tmp_path) -> None:

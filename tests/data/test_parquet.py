@@ -177,6 +177,11 @@ def test_what_large_values_would_lose_in_32_bits_is_refused(tmp_path) -> None:
     write_parts(tmp_path, one_each, [2])
     with pytest.raises(DataError, match="channel 'x' has values up to"):
         read_series(tmp_path, **READ)
+    whole = table.set_column(
+        2, "x", pa.array([1.6e7, 1.6e7 + 1, 1.6e7 + 2, 1.6e7 + 3])
+    )  # below 2^24: all exact
+    write_parts(tmp_path, whole, [2])
+    assert read_series(tmp_path, **READ)[0][:, 0].tolist() == [1.6e7, 1.6e7 + 1]
     huge = table.set_column(2, "x", pa.array([1e300, 0.0, 0.0, 1.0]))
     write_parts(tmp_path, huge, [2])
     with pytest.raises(DataError, match=r"channel 'x' has values up to 1e\+300"):

@@ -163,6 +163,10 @@ class TestConstruction:
         [
             ({"ids": np.arange(5)}, "ids: expected 2, got 5"),
             ({"stops": np.array([3])}, "stops: expected 2, got 1"),
+            (
+                {"static": np.zeros((2, 3)), "static_names": ("a",)},
+                r"static_names: expected one for each column of static, of shape \(2, 3\), got 1",
+            ),
             ({"times": np.arange(4)}, "times: expected 5, got 4"),
             ({"targets": np.arange(3)}, "targets: expected 2, got 3"),
             ({"step_targets": np.arange(2)}, "step_targets: expected 5, got 2"),
@@ -568,6 +572,14 @@ class TestConcatenate:
         assert not np.shares_memory(again.values, whole.values)
         assert _same(again, _arrays([3, 4, 5])[1:])
 
+    def test_parts_between_each_other_share_what_they_are_from(self) -> None:
+        whole = _whole([3, 4, 5, 6])
+        again = Sequences.concatenate([whole[::2], whole[1::2]])
+        assert again.values is whole.values
+        assert again.times is whole.times
+        assert _same(again, [whole[k] for k in (0, 2, 1, 3)])
+        assert again.ids.tolist() == whole.ids[[0, 2, 1, 3]].tolist()
+
     def test_order_and_overlap_are_kept(self) -> None:
         windows = _whole([6, 7]).windows(3, horizon=1, target="a")
         parts = [windows[[3, 0]], windows[5:]]
@@ -594,7 +606,7 @@ class TestConcatenate:
             ),
             ({"static_names": ("size",)}, "static_names: part 1 has"),
             ({"target_names": ("x",)}, "target_names: part 1 has"),
-            ({"categories": {"b": ("x",)}}, "categories: part 1 has"),
+            ({"categories": {"a": ("x",)}}, "categories: part 1 has"),
             ({"targets": None}, "targets: 1 of 2 parts have them; give them to all, or to none"),
             ({"times": None}, "times: 1 of 2 parts have them"),
             (
@@ -602,8 +614,8 @@ class TestConcatenate:
                 "targets: expected one type and width in all, got float64 and <U1",
             ),
             (
-                {"static": np.zeros((2, 3))},
-                r"static: expected one type and width in all, got \(2, 1\) and \(2, 3\)",
+                {"targets": np.zeros((2, 3))},
+                r"targets: expected one type and width in all, got \(2,\) and \(2, 3\)",
             ),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -623,3 +635,18 @@ class TestConcatenate:
         whole = _whole([3, 4])
         assert _same(Sequences.concatenate([whole.select([]), whole]), list(whole))
         assert len(Sequences.concatenate([whole.select([]), whole.select([])])) == 0
+
+
+def test_parts_with_other_categories_get_codes_that_mean_the_same() -> None:
+    def part(codes: list[float], texts: tuple[str, ...], static: float) -> Sequences:
+        values = np.array([[1.0, code] for code in codes], np.float32)
+        made = Sequences.from_arrays([values], missing="mask", channel_names=["x", "valve"])
+        made = made.with_static([[static]], ["maker"])
+        return replace(made, categories={"valve": texts, "maker": texts})
+
+    one, other = part([0, 1, np.nan], ("open", "shut"), 1.0), part([1, 0], ("jammed", "shut"), 0.0)
+    both = Sequences.concatenate([one, other])
+    assert both.categories == dict.fromkeys(("valve", "maker"), ("open", "shut", "jammed"))
+    np.testing.assert_array_equal(both.values[:, 1], [0, 1, np.nan, 1, 2])
+    np.testing.assert_array_equal(both.static, [[1.0], [2.0]])
+    np.testing.assert_array_equal(other.values[:, 1], [1, 0])  # as it was

@@ -239,6 +239,7 @@ BAD = {
     "a missing id": ({"run": ["a", None, "b"]}, {}, "the id column 'run' is empty in row 2"),
     "an id of empty text": ({"run": ["a", "a", ""]}, {}, "the id column 'run' is empty in row 3"),
     "a missing time": ({"t": [0.0, float("nan"), 0.0]}, {}, "the time column 't' is empty in row 2"),
+    "an infinite time": ({"t": [0.0, float("inf"), 0.0]}, {}, "the time column 't' is infinite in row 2"),
     "a missing label": (
         {"label": [None, "u", ""]},
         {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,19 @@ def test_sample_weights_count_and_multiply_with_those_of_classes() -> None:
     assert chance_of_b(make(), sample_weight=weights) == pytest.approx(0.5, abs=0.05)
     both = chance_of_b(make(class_weight={"b": 3}), sample_weight=weights)
     assert both == pytest.approx(0.75, abs=0.05)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {"a": 1 / 3, "b": 1.0}])
+def test_class_weights_count_in_a_validation_part_that_is_given(class_weight: Any) -> None:
+    X, y = np.zeros((40, 2, 1)), np.array(["a", "a", "a", "b"] * 10)
+    flat = {"max_epochs": 25, "dropout": 0, "channel_shift": 0, "weight_decay": 0, "learning_rate": 0.01}
+    clf = make(class_weight=class_weight).set_params(**flat)
+    clf.fit(X[:20], y[:20], validation=(X[20:], y[20:]))  # refitted on both, each class as much as the other
+    assert clf.predict_proba(X[:1])[0, 1] == pytest.approx(0.5, abs=0.03)
+    again = make(class_weight=class_weight).set_params(**flat, refit=False)
+    again.fit(X[:20], y[:20], validation=(X[20:], y[20:]))
+    p = again.predict_proba(X[:1])[0]
+    assert again.history_[again.best_epoch_ - 1]["valid_loss"] == pytest.approx(-np.log(p).mean(), rel=1e-4)
 
 
 def test_smoothed_labels_are_less_sure() -> None:
@@ -274,6 +288,13 @@ def test_refuses_values_that_are_no_numbers(trends: Any) -> None:
         (
             lambda X, y: ([np.hstack([x, x]) for x in X], y),
             "validation: expected the 1 channels .* of X, got 2",
+        ),
+        (
+            lambda X, y: (
+                replace(Sequences.from_arrays(X, channel_names=["mode"]), categories={"mode": ("off", "on")}),
+                y,
+            ),
+            r"validation: expected the categories of X, \[\], got \['mode'\]",
         ),
     ],
 )

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from glasslstm.data import Sequences, load_japanese_vowels
 from glasslstm.errors import DataError
 from glasslstm.estimators.augmentation import Augmentation
-from glasslstm.estimators.examples import Batch, Examples, batches_of, in_step, padding_share
+from glasslstm.estimators.examples import Batch, Examples, batches_of, in_step
 from glasslstm.estimators.preparation import Preparation
 
 
@@ -24,6 +25,11 @@ def lengths_of(kind: str) -> Any:
     return np.maximum(1, rng.lognormal(4, 1, 20_000)).astype(np.int64)
 
 
+def padding_share(lengths: NDArray[np.int64], batches: list[NDArray[np.int64]]) -> float:
+    padded = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+    return 1 - int(lengths.sum()) / padded
+
+
 @pytest.mark.parametrize("kind", ["Japanese Vowels", "uniform", "log-normal"])
 def test_batches_have_each_series_once_and_little_padding(kind: str) -> None:
     lengths = lengths_of(kind)
@@ -33,8 +39,6 @@ def test_batches_have_each_series_once_and_little_padding(kind: str) -> None:
         sizes = {len(batch) for batch in batches}
         assert max(sizes) <= 32
         assert max(sizes) - min(sizes) <= 1
-        padded = sum(lengths[batch].max() * len(batch) for batch in batches)
-        assert padding_share(lengths, batches) == pytest.approx(1 - lengths.sum() / padded)
         assert padding_share(lengths, batches) < 0.1
     assert padding_share(lengths, batches_of(lengths, 32)) < 0.1
 
@@ -152,3 +156,27 @@ def test_shift_and_noise_have_the_deviation_that_was_asked_for() -> None:
     assert x.mean(0).std() == pytest.approx((0.5**2 + 0.2**2 / 20) ** 0.5, rel=0.05)
     assert (x - x.mean(0)).std() == pytest.approx(0.2 * (19 / 20) ** 0.5, rel=0.05)
     assert not batch.x.any()
+
+
+@pytest.mark.parametrize("series", [1, 4])
+def test_windows_that_share_steps_are_never_on_both_sides(series: int) -> None:
+    rng = np.random.default_rng(0)
+    whole = Sequences.from_arrays([rng.normal(size=(60, 1)) for _ in range(series)])
+    windows = whole.windows(8, stride=3, horizon=2, target=0)
+    assert windows.overlap
+    assert not whole.overlap
+    data = Examples(windows, windows.targets, np.ones(len(windows), np.float32))
+    train, judged = data.split(0.25, None, 0)
+    assert len(judged) >= 0.2 * len(data)
+    steps = [
+        {row for a, b in zip(part.series.starts, part.series.stops, strict=True) for row in range(a, b + 2)}
+        for part in (train, judged)
+    ]
+    assert steps[0] & steps[1] == set()
+
+
+def test_windows_that_share_all_steps_are_refused() -> None:
+    windows = Sequences.from_arrays(np.zeros((1, 10, 1))).windows(9)
+    data = Examples(windows, np.zeros((2, 1)), np.ones(2, np.float32))
+    with pytest.raises(DataError, match="none is left to train on; choose a larger stride"):
+        data.split(0.5, None, 0)

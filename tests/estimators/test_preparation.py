@@ -102,6 +102,16 @@ def test_a_missing_category_is_the_one_before_it_or_none() -> None:
     assert found.tolist() == [[0, 0, 0, 1], [0, 1, 0, 0], [0, 1, 0, 1]]
 
 
+def test_categories_of_which_there_is_none_are_gaps() -> None:
+    def of(codes: list[float], texts: tuple[str, ...]) -> Sequences:
+        made = Sequences.from_arrays([[[code] for code in codes]], missing="mask", channel_names=["mode"])
+        return replace(made, categories={"mode": texts})
+
+    preparation = Preparation.of(of([0, np.nan, 1], ("off", "on")))
+    found = preparation.batch(of([np.nan, np.nan], ()), np.array([0]))[:, 0]
+    assert found.tolist() == [[0, 0, 0, 1]] * 2
+
+
 def test_unknown_categories_and_new_gaps_are_warned_of() -> None:
     preparation = Preparation.of(categorical([[0, 1, 1], [0]], ("off", "on")))
     with pytest.warns(

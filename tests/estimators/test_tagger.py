@@ -191,3 +191,10 @@ def test_refuses_what_it_does_not_know(walks: Any) -> None:
         tagger.diagnose(X, [np.full(len(x), "beyond") for x in X])
     with pytest.raises(DataError, match="y: 'beyond' is no class of the model"):
         make().fit(X, y, validation=(X[:2], [np.full(len(x), "beyond") for x in X[:2]]))
+
+
+def test_numbers_have_no_class_weights() -> None:
+    X = [np.random.default_rng(k).normal(size=(5, 1)) for k in range(4)]
+    tagger = LSTMTagger(class_weight="balanced", verbose=False)
+    with pytest.raises(ArgumentError, match="class_weight: the targets are numbers, which have no classes"):
+        tagger.fit(X, [x[:, 0] for x in X])

@@ -12,6 +12,7 @@ from glasslstm.cli.runs import Run, model_folder
 from glasslstm.cli.settings import SETTINGS
 from glasslstm.cli.shared import AsJson, Model, print_json
 from glasslstm.doctor import facts
+from glasslstm.errors import ArgumentError
 
 __all__ = ["doctor", "info"]
 
@@ -41,7 +42,10 @@ def _about_run(run: Run) -> dict[str, Any]:
         if run.config.exists()
         else {}
     )
-    went = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.exists() else {}
+    try:
+        went = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.exists() else {}
+    except ValueError:
+        raise ArgumentError(f"{run.metrics}: damaged, it is no JSON; remove it to see the rest") from None
     return {"run": asked | {name: it for name, it in went.items() if not isinstance(it, dict)}}
 
 

@@ -48,7 +48,9 @@ def seed_of(job: Job, run: Run) -> int:
     """Return the seed that was given; else that of the same run before it was stopped; else draw one."""
     given = job.settings.get("seed")
     if given is not None:
-        return int(given)
+        if not isinstance(given, int) or isinstance(given, bool):
+            raise ArgumentError(f"seed: expected a whole number, got {given!r}")
+        return given
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ArgumentError("--seed: several processes need the same one; give it")
     if job.settings.get("checkpoint") and run.config.exists() and not run.finished:

@@ -18,7 +18,7 @@ from glasslstm.cli.answers import known_targets
 from glasslstm.cli.job import names_in
 from glasslstm.cli.runs import load_model
 from glasslstm.cli.settings import task_of
-from glasslstm.cli.shared import AsJson, Channels, Id, Sort, Time, print_json, split
+from glasslstm.cli.shared import AsJson, Channels, Id, Sort, Time, print_json
 from glasslstm.cli.tables import Asked, read_for, truth_of
 from glasslstm.data import Sequences
 from glasslstm.data.table import column_names
@@ -63,11 +63,11 @@ def diagnose(
     """
     if _is_code(model):
         _refuse_beside_code({"DATA": data})
-        found = diagnose_model(*_from_code(model), codes=split(codes))
+        found = diagnose_model(*_from_code(model), codes=None if codes is None else names_in(codes))
     else:
         estimator = load_model(Path(model))
         series, y = _series(estimator, _needed(data), Asked(id_, time, target, channels, sort))
-        found = estimator.diagnose(series, y, codes=split(codes))
+        found = estimator.diagnose(series, y, codes=None if codes is None else names_in(codes))
     if as_json:
         print_json(found.to_dict())
     else:

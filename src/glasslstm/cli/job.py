@@ -16,7 +16,7 @@ from typer import BadParameter
 from glasslstm._files import written_whole
 from glasslstm.cli.settings import SETTINGS, TASKS, value_of
 from glasslstm.doctor import versions
-from glasslstm.errors import ArgumentError
+from glasslstm.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Job", "names_in", "read_config"]
 
@@ -129,10 +129,16 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def names_in(given: Any) -> tuple[str, ...]:
-    """Return the names in ``a,b,c``, or in a list."""
+    """Return the names in ``a,b,c``, or in a list.
+
+    Raises
+    ------
+    ArgumentTypeError
+        For an empty name, and what is no text.
+    """
     names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
     if not all(isinstance(name, str) and name for name in names):
-        raise TypeError
+        raise ArgumentTypeError(f"expected names as a,b or a list, none of them empty; got {given!r}")
     return tuple(names)
 
 
@@ -143,7 +149,8 @@ def _known(content: dict[str, Any], file: Path) -> dict[str, Any]:
             close = difflib.get_close_matches(name, names, n=1)
             meant = f"did you mean {close[0]!r}? " if close else ""
             raise ArgumentError(
-                f"{file}: there is no option {name!r}; {meant}The names are those of glasslstm train --help"
+                f"{file}: there is no option {name!r}; {meant}see glasslstm train --help for "
+                "the names; tables such as [train] are not used"
             )
     return content
 

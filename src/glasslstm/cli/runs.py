@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -34,7 +36,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether a model is in it."""
-        return self.model.exists()
+        return (self.model / "model.json").exists()
 
     def check(self, *, force: bool) -> None:
         """Refuse a place where a run cannot be written, or one that has a run, before any work.
@@ -66,12 +68,34 @@ class Run:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
-    def keep(self, estimator: LSTMEstimator, metrics: Mapping[str, Any]) -> None:
-        """Write the model and how its training went; what an earlier run left is replaced or removed."""
-        self.report.unlink(missing_ok=True)
-        write_table(self.history, _columns(estimator.history_))
-        estimator.save(self.model)
-        write_json(self.metrics, metrics)
+    def keep(
+        self, estimator: LSTMEstimator, metrics: Mapping[str, Any], write_config: Callable[[Path], None]
+    ) -> None:
+        """Write the model and how its training went, beside what an earlier run left, and put it in its place.
+
+        Raises
+        ------
+        ArgumentError
+            Where the disk is full, or refuses; what was there is as it was.
+        """
+        new = Run(self.folder / f".{uuid4().hex}.partial")
+        try:
+            new.folder.mkdir(parents=True)
+            write_config(new.config)
+            write_table(new.history, _columns(estimator.history_))
+            estimator.save(new.model)
+            write_json(new.metrics, metrics)
+            self.report.unlink(missing_ok=True)
+            if self.model.exists():
+                shutil.rmtree(self.model)
+            for name in ("model", "config", "history", "metrics"):
+                getattr(new, name).replace(getattr(self, name))
+        except OSError as error:
+            raise ArgumentError(
+                f"{self.folder}: the run cannot be written ({error.strerror}); make room there and run the same again"
+            ) from error
+        finally:
+            shutil.rmtree(new.folder, ignore_errors=True)
 
 
 class EpochLog:

@@ -19,7 +19,6 @@ __all__ = [
     "Sort",
     "Time",
     "print_json",
-    "split",
 ]
 
 Data = Annotated[
@@ -36,11 +35,6 @@ Channels = Annotated[str | None, Option(help="The columns with the values, as a,
 Sort = Annotated[bool, Option("--sort", help="Sort each series by time; without it, it must be sorted.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
-
-
-def split(names: str | None) -> list[str] | None:
-    """Return the names in ``a,b,c``."""
-    return None if names is None else [name.strip() for name in names.split(",")]
 
 
 def print_json(result: object) -> None:

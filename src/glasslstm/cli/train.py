@@ -24,7 +24,7 @@ from glasslstm.data import Sequences
 from glasslstm.doctor import versions
 from glasslstm.errors import ArgumentError, MissingExtraError
 from glasslstm.estimators.base import LSTMEstimator
-from glasslstm.estimators.settings import check_parameters
+from glasslstm.estimators.settings import FOLDER, check_parameters
 
 __all__ = ["train"]
 
@@ -111,7 +111,9 @@ def train(
     run = Run(job.out)
     run.check(force=force)
     folder = job.settings.get("checkpoint")
-    if folder:
+    if folder is not None:
+        if not FOLDER.fits(folder):
+            raise ArgumentError(f"checkpoint: expected {FOLDER.allowed}, got {folder!r}")
         check_writable(Path(folder) / "search.ckpt")
     if job.task != "auto":  # what is wrong with the settings is said before the data are read
         _estimator(job, job.task)
@@ -174,8 +176,7 @@ def _train(job: Job, run: Run, estimator: LSTMEstimator, series: Sequences, part
     estimator.table_ = roles_of(known, series)
     if first:
         metrics = _metrics(estimator, series, perf_counter() - start)
-        known.write(run.config, settings)
-        run.keep(estimator, metrics)
+        run.keep(estimator, metrics, lambda path: known.write(path, settings))
         _say_how_it_went(run, metrics)
         if job.report and not estimator.interrupted_:
             _write_report(run, estimator, parts[1] or parts[0])

@@ -18,6 +18,7 @@ __all__ = [
     "joined",
     "names_in",
     "narrowed",
+    "ranges",
     "series_in",
     "static_in",
     "steps_in",
@@ -59,17 +60,24 @@ def unpadded(array: Any, lengths: ArrayLike) -> list[Any]:
     return [row[:size] for row, size in zip(padded, sizes.tolist(), strict=True)]
 
 
-def narrowed(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the values in float32, or in float64 where float32 would blur the differences within a channel.
+def narrowed(values: NDArray[np.floating], channels: Sequence[int] | None = None) -> NDArray[np.floating]:
+    """Return the values in float32, or in float64 where float32 would blur the differences within one of `channels`.
 
-    A channel is blurred if the rounding changes a value by more than 10^-4 of the channel's standard deviation. Whole
-    numbers below 2^24 and a channel that never changes are not; what float32 makes infinite is. Nothing is copied
-    that has its type already.
+    By default that is any of them. A channel is blurred if the rounding changes a value by more than 10^-4 of the
+    channel's standard deviation. Whole numbers below 2^24 and a channel that never changes are not; what float32 makes
+    infinite is. Nothing is copied that has its type already.
     """
     if values.dtype.itemsize <= 4:
         return values.astype(np.float32, copy=False)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return values.astype(np.float64 if _blurs(values) else np.float32, copy=False)
+        return values.astype(np.float64 if _blurs(values, channels) else np.float32, copy=False)
+
+
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return start, start + 1, ... of each, as many as its length, one after the other."""
+    found: NDArray[np.int64] = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    found += np.arange(len(found))
+    return found
 
 
 def first_not_finite(values: NDArray[np.floating], *, nan: bool) -> tuple[int, int] | None:
@@ -153,13 +161,14 @@ def _as_array(argument: str, values: ArrayLike) -> NDArray[Any]:
         raise DataError(f"{argument}: this is no array: {error}") from None
 
 
-def _blurs(values: NDArray[np.floating]) -> bool:
+def _blurs(values: NDArray[np.floating], channels: Sequence[int] | None) -> bool:
     """Return whether float32 blurs a channel: in blocks, since a copy of all values may not fit."""
     rows = range(0, len(values), _ROWS)
-    error, count, total, squares = np.zeros((4, values.shape[1]))
+    chosen = slice(None) if channels is None else list(channels)
+    error, count, total, squares = np.zeros((4, values.shape[1]))[:, chosen]
     low, high = np.full_like(total, np.inf), np.full_like(total, -np.inf)
     for row in rows:
-        block, known = _columns(values[row : row + _ROWS])
+        block, known = _columns(values[row : row + _ROWS, chosen])
         rounding = np.abs(block - block.astype(np.float32))
         error = np.maximum(error, rounding.max(axis=1, where=known, initial=0))
         low = np.minimum(low, block.min(axis=1, where=known, initial=np.inf))
@@ -170,7 +179,7 @@ def _blurs(values: NDArray[np.floating]) -> bool:
         return False
     mean = total / np.maximum(count, 1)
     for row in rows:
-        block, known = _columns(values[row : row + _ROWS])
+        block, known = _columns(values[row : row + _ROWS, chosen])
         squares += np.square(block - mean[:, None]).sum(axis=1, where=known)
     spread = np.sqrt(squares / np.maximum(count, 1))
     return bool((np.isinf(error) | (error > 1e-4 * spread) & (low < high)).any())

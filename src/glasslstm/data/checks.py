@@ -31,6 +31,11 @@ def check_fit(series: Sequences) -> None:
         found = getattr(series, name)
         if found is not None and len(found) != size:
             raise DataError(f"{name}: expected {size}, got {len(found)}")
+    if series.static is not None and series.static.shape[1:] != (len(series.static_names),):
+        raise DataError(
+            f"static_names: expected one for each column of static, of shape {series.static.shape}, got "
+            f"{len(series.static_names)}; with_static names them"
+        )
     last = steps - series.horizon
     fits = (series.starts >= 0) & (series.starts < series.stops) & (series.stops <= last)
     if not fits.all():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = [
     "describe",
     "distinct",
-    "first_missing",
+    "first",
     "infinite",
     "is_category",
     "is_exact",
@@ -106,9 +106,9 @@ def infinite(column: pa.Array) -> pa.Array:
     return pa.array(np.zeros(len(column), dtype=bool))
 
 
-def first_missing(column: pa.Array) -> int:
-    """Return the first row without a value, -1 where all have one."""
-    return int(pc.index(missing(column), True).as_py())
+def first(mask: pa.Array) -> int:
+    """Return the first row that a mask tells of, -1 where it tells of none."""
+    return int(pc.index(mask, True).as_py())
 
 
 def odd_text(column: pa.Array) -> str | None:

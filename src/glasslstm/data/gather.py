@@ -103,7 +103,7 @@ def _room(shape: tuple[int, ...], kind: DTypeLike, *, in_file: bool) -> NDArray[
 
 
 class _Moments:
-    """Number, mean, sum of squares and largest size of the values of each channel, block by block.
+    """Number, mean, sum of squares, largest size and largest rounding of each channel's values, block by block.
 
     T. Chan, G. Golub and R. LeVeque (1983), "Algorithms for computing the sample variance", eq. 2.1.
     """
@@ -113,6 +113,7 @@ class _Moments:
         self.mean: Any = 0.0
         self.squares: Any = 0.0
         self.largest: Any = 0.0
+        self.rounding: Any = 0.0
 
     def add(self, values: NDArray[np.floating]) -> None:
         known = ~np.isnan(values)
@@ -122,6 +123,8 @@ class _Moments:
         with np.errstate(over="ignore", invalid="ignore"):  # of values that are too large for 32 bits anyway
             squares = np.square(values - mean).sum(axis=0, where=known)
             self.squares = self.squares + squares + np.square(step) * self.count * count / both
+            rounding = np.abs(values - values.astype(np.float32))
+        self.rounding = np.maximum(self.rounding, rounding.max(axis=0, where=known, initial=0.0))
         self.mean = self.mean + step * count / both
         self.count = self.count + count
         self.largest = np.maximum(self.largest, np.abs(values).max(axis=0, where=known, initial=0.0))
@@ -130,8 +133,7 @@ class _Moments:
 def _refuse_blur(moments: _Moments, wide: Sequence[int], names: Sequence[str], where: str) -> None:
     """Raise an error where :func:`glasslstm.data.arrays.narrowed` would have kept float64."""
     spread = np.sqrt(moments.squares / np.maximum(moments.count, 1))
-    rounding = moments.largest * 2.0**-24
-    blurred = (rounding > 1e-4 * spread) & (spread > 0) | (moments.largest > np.finfo(np.float32).max)
+    blurred = (moments.rounding > 1e-4 * spread) & (spread > 0) | np.isinf(moments.rounding)
     if blurred.any():
         k = int(np.argmax(blurred))
         raise DataError(

@@ -26,15 +26,19 @@ def concatenated(parts: Sequence[Sequences]) -> Sequences:
     """Return the series of all parts; see :meth:`Sequences.concatenate`."""
     if not parts:
         raise DataError("parts: expected at least one, got none")
+    parts = _with_the_same_categories(parts)
     _check_same(parts)
     parts = [part for part in parts if len(part)] or parts[:1]
     spans = [_span(part) for part in parts]
+    together = _share_their_rows(parts, spans)
+    if together:
+        spans = [slice(0, 0)] * len(parts)
     edges = np.cumsum([0, *(span.stop - span.start for span in spans)])
     shifts = [int(edge) - span.start for edge, span in zip(edges[:-1], spans, strict=True)]
     changes: dict[str, Any] = {
         name: _joined(name, [getattr(part, name) for part in parts]) for name in _OF_A_SERIES
     }
-    for name in _OF_A_STEP:
+    for name in () if together else _OF_A_STEP:  # these stay as they are
         arrays = [getattr(part, name) for part in parts]
         cut = [None if rows is None else rows[span] for rows, span in zip(arrays, spans, strict=True)]
         changes[name] = _joined(name, cut)
@@ -44,6 +48,33 @@ def concatenated(parts: Sequence[Sequences]) -> Sequences:
         stops=np.concatenate([part.stops + shift for part, shift in zip(parts, shifts, strict=True)]),
         **changes,
     )
+
+
+def _with_the_same_categories(parts: Sequence[Sequences]) -> list[Sequences]:
+    """Return the parts with codes that mean the same in all: the texts of the first, then what the others add."""
+    first = parts[0].categories
+    if any(part.categories.keys() != first.keys() for part in parts) or all(
+        part.categories == first for part in parts
+    ):
+        return list(parts)
+    texts = {
+        name: tuple(dict.fromkeys(text for part in parts for text in part.categories[name])) for name in first
+    }
+    return [_recoded(part, texts) for part in parts]
+
+
+def _recoded(part: Sequences, texts: dict[str, tuple[str, ...]]) -> Sequences:
+    values, static = part.values.copy(), None if part.static is None else part.static.copy()
+    for name, all_of_them in texts.items():
+        codes = np.array([all_of_them.index(text) for text in part.categories[name]], np.float64)
+        if name in part.static_names:
+            assert static is not None
+            column = static[:, part.static_names.index(name)]
+        else:
+            column = values[:, (part.channel_names or ()).index(name)]
+        there = ~np.isnan(column)
+        column[there] = codes[column[there].astype(np.int64)]
+    return replace(part, values=values, static=static, categories=texts)
 
 
 def _check_same(parts: Sequence[Sequences]) -> None:
@@ -61,6 +92,12 @@ def _span(part: Sequences) -> slice:
     if not len(part):
         return slice(0, 0)
     return slice(int(part.starts.min()), int(part.stops.max()) + part.horizon)
+
+
+def _share_their_rows(parts: Sequence[Sequences], spans: list[slice]) -> bool:
+    """Tell whether the parts are of one whole, and a copy of what they use would have more rows than it."""
+    same = all(getattr(part, name) is getattr(parts[0], name) for part in parts for name in _OF_A_STEP)
+    return same and sum(span.stop - span.start for span in spans) > len(parts[0].values)
 
 
 def _joined(name: str, arrays: list[NDArray[Any] | None]) -> NDArray[Any] | None:

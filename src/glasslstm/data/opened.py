@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from glasslstm.data import columns as col
 from glasslstm.data.arrays import narrowed
@@ -62,16 +61,15 @@ class Table:
 
     def narrowed(self, series: Sequences) -> Sequences:
         """Return the series in float32, or as they are where that would blur a channel."""
-        kind = narrowed(series.values[:, self.wide]).dtype if self.wide else np.float32
-        return replace(series, values=series.values.astype(kind, copy=False))
+        return replace(series, values=narrowed(series.values, self.wide))
 
     def blocks(self, steps: int) -> Iterator[Sequences]:
         """Yield whole series, about `steps` rows at a time where the source streams, else all."""
-        seen: list[pa.Array] = []
+        seen: set[Any] = set()
         for columns in self.tables(self.layout.columns, steps):
             rows = Rows(self.source.where, columns, self.layout, together=self.source.streams)
             series = assemble(rows)
-            self._refuse_seen(seen, pa.array(series.ids))
+            self._refuse_seen(seen, pa.array(series.ids).to_pylist())
             yield series
 
     def tables(self, names: list[str], steps: int) -> Iterator[dict[str, pa.Array]]:
@@ -102,22 +100,24 @@ class Table:
 
     def _with_keys(self, piece: Piece) -> Piece:
         for role, name in (("id", self.layout.id), ("time", self.layout.time)):
-            row = col.first_missing(piece.table[name].combine_chunks())
-            if row >= 0:
-                raise DataError(
-                    f"{piece.where}: the {role} column {name!r} is empty in row {piece.first + row + 1} (counted from "
-                    "1, without a header); every row needs a value there: fill it in, or drop the row"
-                )
+            column = piece.table[name].combine_chunks()
+            for word, row in (
+                ("empty", col.first(col.missing(column))),
+                ("infinite", col.first(col.infinite(column))),
+            ):
+                if row >= 0:
+                    raise DataError(
+                        f"{piece.where}: the {role} column {name!r} is {word} in row {piece.first + row + 1} (counted "
+                        "from 1, without a header); every row needs a value there: fill it in, or drop the row"
+                    )
         return piece
 
-    def _refuse_seen(self, seen: list[pa.Array], ids: pa.Array) -> None:
-        if seen:
-            again = pc.is_in(ids, value_set=pa.concat_arrays(seen))
-            row = pc.index(again, True).as_py()
-            if row >= 0:
-                refuse_return(self.source.where, repr(ids[row].as_py()), self.layout)
+    def _refuse_seen(self, seen: set[Any], ids: list[Any]) -> None:
+        if not seen.isdisjoint(ids):
+            again = next(one for one in ids if one in seen)
+            refuse_return(self.source.where, repr(again), self.layout)
         if self.source.streams:
-            seen.append(ids)
+            seen.update(ids)
 
 
 def open_source(

@@ -15,6 +15,7 @@ from glasslstm.data.arrays import (
     first_not_finite,
     names_in,
     narrowed,
+    ranges,
     series_in,
     static_in,
     steps_in,
@@ -179,6 +180,8 @@ class Sequences:
     def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
         """Return the series of all parts, in their order, on a copy of the values that they use.
 
+        Parts of one whole between each other, whose copy would be larger than the whole, go on sharing its values.
+
         Raises
         ------
         DataError
@@ -240,6 +243,12 @@ class Sequences:
         return self.stops - self.starts
 
     @property
+    def overlap(self) -> bool:
+        """Whether some series share steps, as windows do."""
+        order = np.argsort(self.starts, kind="stable")
+        return bool((self.stops[order][:-1] > self.starts[order][1:]).any())
+
+    @property
     def steps(self) -> int:
         """The steps of all series together."""
         return int(self.lengths.sum())
@@ -272,9 +281,7 @@ class Sequences:
         chosen = slice(None) if indices is None else positions_in(indices, len(self))
         starts = self.starts[chosen]
         lengths = self.stops[chosen] - starts
-        rows: NDArray[np.int64] = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-        rows += np.arange(len(rows))
-        return rows
+        return ranges(starts, lengths)
 
     def pad(
         self, indices: Sequence[int] | NDArray[np.integer]

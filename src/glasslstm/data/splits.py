@@ -63,6 +63,10 @@ def _at_random(
     positions = np.arange(count)
     if groups is not None:
         owners = column_in("groups", groups, count)
+        if len(np.unique(owners)) < 2:
+            raise DataError(
+                "groups: all series are of one group, which cannot be split; split by_time, or without groups"
+            )
         chooser = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
         rest, part = next(chooser.split(positions, groups=owners))
     else:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from glasslstm._files import written_whole
+from glasslstm.data.arrays import ranges
 from glasslstm.data.sequences import Missing, Sequences
 from glasslstm.errors import ArgumentError, DataError
 from glasslstm.estimators.checks import check_channel_names, check_weights
@@ -49,9 +50,6 @@ from glasslstm.insight.record import table
 from glasslstm.insight.subject import Subject
 from glasslstm.nn.trace import Trace
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["LSTMEstimator"]
 
 Self = TypeVar("Self", bound="LSTMEstimator")
@@ -65,7 +63,7 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
     num_layers: int = setting(1, COUNT, "Layers, each reading the one below.")
     bidirectional: bool = setting(True, FLAG, "Read each series backward too.")
     pooling: Pooling = setting(
-        "last",
+        "max",
         choice("last", "mean", "max", "attention"),
         """What the answer is read from: the hidden states after the last valid step, of both directions ('last'); their
         mean or largest value over the valid steps ('mean', 'max'); or a mean with learned weights ('attention').""",
@@ -254,7 +252,9 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
             raise ArgumentError(f"record: expected True, False or the name of a folder, got {record!r}")
         series = self._taken(X, channel_names)
         goal = self._goal(self._targets(y, series), series)
-        data = self._examples(series, goal.targets, check_weights(sample_weight, len(series)), goal.weights)
+        data = self._examples(
+            series, goal.targets, check_weights(sample_weight, len(series)), goal.class_weights
+        )
         held_out = None if validation is None else self._validation(validation, goal, series)
         fabric = make_fabric(self.device, self.precision, loggers)
         seed = int(fabric.broadcast(self._seed() if fabric.is_global_zero else 0))
@@ -354,7 +354,12 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
             else X.targets
         )
         if y is None and own is None:
-            raise DataError(f"y: {type(self).__name__} requires y to be passed, but the target y is None")
+            other = isinstance(X, Sequences) and (X.targets if self.per_step else X.step_targets) is not None
+            kinds = ("each series", "each step") if self.per_step else ("each step", "each series")
+            hint = f"; X has targets of {kinds[0]}, and it needs one of {kinds[1]}" if other else ""
+            raise DataError(
+                f"y: {type(self).__name__} requires y to be passed, but the target y is None{hint}"
+            )
         return own if y is None else y
 
     def _taken(self, X: Any, channel_names: Sequence[str] | None = None) -> Sequences:
@@ -384,7 +389,7 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
                 answers = found.new_empty(
                     (int(offsets[-1]) if self.per_step else len(series), *found.shape[1:])
                 )
-            places = _ranges(offsets[rows], series.lengths[rows]) if self.per_step else rows
+            places = ranges(offsets[rows], series.lengths[rows]) if self.per_step else rows
             answers[torch.from_numpy(places)] = found
         assert answers is not None
         return answers
@@ -405,11 +410,13 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         series: Sequences,
         targets: NDArray[Any],
         weights: NDArray[np.float32],
-        by_class: NDArray[Any] | float = 1.0,
+        by_class: NDArray[np.float64] | None = None,
     ) -> Examples:
         """Put together what is gone through, with the weight of each series and of each class."""
         if self.per_step:
             weights = in_step(np.repeat(weights, series.lengths), series)
+        if by_class is not None:
+            weights = weights * by_class.astype(np.float32)[targets]
         read = replace(  # and nothing else, in which a validation part may differ
             series,
             ids=np.empty(0),
@@ -419,7 +426,7 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
             target_names=(),
             horizon=0,
         )
-        return Examples(read, targets, (weights * by_class).astype(np.float32), self.per_step)
+        return Examples(read, targets, weights, self.per_step)
 
     def _validation(self, validation: Any, goal: Goal, series: Sequences) -> Examples:
         """Check what was given to judge the search by."""
@@ -440,11 +447,18 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
             raise DataError(
                 f"validation: expected the channels of X, {series.channel_names}, got {held_out.channel_names}"
             )
+        if held_out.categories.keys() != series.categories.keys():
+            raise DataError(
+                f"validation: expected the categories of X, {sorted(series.categories)}, got "
+                f"{sorted(held_out.categories)}"
+            )
+        if self.step_duration and held_out.times is None:
+            raise DataError("validation: step_duration=True needs time stamps, and there are none")
         fresh = replace(self)
         for name, value in goal.learned.items():
             setattr(fresh, name, value)
         targets = fresh._encoded(self._targets(y, held_out), held_out)
-        return self._examples(held_out, targets, np.ones(len(held_out), np.float32))
+        return self._examples(held_out, targets, np.ones(len(held_out), np.float32), goal.class_weights)
 
     def _seed(self) -> int:
         """Draw the seed; without a number to draw it from, take the one that a checkpoint was begun with."""
@@ -527,10 +541,3 @@ _PREDICTION_SERIES, _PREDICTION_STEPS = 256, 65_536
 
 # The most series that a diagnosis looks at.
 _DIAGNOSED = 64
-
-
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return start, start + 1, ... of each, one after the other."""
-    before = np.cumsum(lengths) - lengths
-    places: NDArray[np.int64] = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
-    return places

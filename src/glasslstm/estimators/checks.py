@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
@@ -78,7 +78,10 @@ def as_label_matrix(y: Any, count: int) -> NDArray[np.float32] | None:
     try:
         matrix = np.asarray(y)
     except ValueError:
-        return None
+        raise DataError(
+            "y: expected one label for each series; or, where a series may have several, zeros and ones, (N, K), such "
+            "as sklearn.preprocessing.MultiLabelBinarizer makes of lists of labels"
+        ) from None
     if matrix.ndim != 2 or matrix.shape[1] < 2:
         return None
     if matrix.dtype.kind not in "biuf" or not np.isin(matrix, (0, 1)).all():
@@ -165,7 +168,7 @@ def check_weights(weights: ArrayLike | None, count: int) -> NDArray[np.float32]:
 def class_weights(
     given: Mapping[Any, float] | str | None, classes: NDArray[Any], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the weight of each label, (N,), by its class: as given, or inversely to how frequent the class is.
+    """Return the weight of each class, (K,): as given, or inversely to how frequent the class is.
 
     Raises
     ------
@@ -176,7 +179,7 @@ def class_weights(
     unknown = [label for label in given if label not in known] if isinstance(given, Mapping) else []
     if unknown:
         raise ArgumentError(f"class_weight: {unknown[0]!r} is no class; expected some of {known}")
-    return np.asarray(compute_sample_weight(given, classes[labels]))
+    return np.asarray(compute_class_weight(given, classes=classes, y=classes[labels]), np.float64)
 
 
 def check_channel_names(names: Sequence[str] | None, channels: int) -> tuple[str, ...] | None:
@@ -254,12 +257,21 @@ def _one_kind(y: ArrayLike) -> NDArray[Any]:
     found = np.asarray(y, dtype=object if isinstance(y, (list, tuple)) else None)
     if found.dtype.kind not in "OfmM":
         return found
+    if found.dtype.kind != "O":
+        lost = ~np.isfinite(found.ravel())
+        if lost.any():
+            _refuse_label(int(lost.argmax()), found.ravel()[lost.argmax()])
+        return found
     values = [label.item() if isinstance(label, np.generic) else label for label in found.ravel()]
     for k, label in enumerate(values):
         if label is None or label != label or label in (np.inf, -np.inf):  # noqa: PLR0124 - NaN alone differs
-            raise DataError(f"y: label {k} is {label}. Input y contains NaN or infinity; drop those series")
+            _refuse_label(k, label)
     kinds = {float if type(label) is int else type(label) for label in values}
     if len(kinds) > 1:
         words = ", ".join(sorted({type(label).__name__ for label in values}))
         raise DataError(f"y: labels of several types ({words}); make them one type")
-    return np.array(values).reshape(found.shape) if found.dtype == object else found
+    return np.array(values).reshape(found.shape)
+
+
+def _refuse_label(k: int, label: Any) -> NoReturn:
+    raise DataError(f"y: label {k} is {label}. Input y contains NaN or infinity; drop those series")

@@ -54,12 +54,12 @@ class LSTMClassifier(ClassifierMixin, LSTMEstimator):  # type: ignore[misc]
     feature_names_in_
         The channels' names, where ``fit`` was given them.
     preparation_
-        What the training data said of the channels, such as ``preparation_.mean`` and ``preparation_.scale``, (F,)
-    each. network_
+        What the training data said of the channels, such as ``preparation_.mean`` and ``preparation_.scale``, (F,).
+    network_
         The trained :class:`~glasslstm.estimators.network.SequenceNetwork`.
     history_
-        One dict for each epoch of the search: epoch (from 1), train_loss, valid_loss, valid_accuracy,
-        learning_rate, seconds.
+        One dict for each epoch of the search: epoch (from 1), train_loss, valid_loss, valid_accuracy (with
+        several labels valid_label_accuracy, the share of all labels that are right), learning_rate, seconds.
     best_epoch_
         The epoch of the search with the lowest validation loss.
     n_iter_
@@ -157,7 +157,8 @@ class LSTMClassifier(ClassifierMixin, LSTMEstimator):  # type: ignore[misc]
     def _goal(self, y: Any, series: Sequences) -> Goal:
         matrix = as_label_matrix(y, len(series))
         if matrix is not None:
-            named = series.target_names if len(series.target_names) == matrix.shape[1] else None
+            columns = [str(name) for name in getattr(y, "columns", series.target_names)]
+            named = columns if len(columns) == matrix.shape[1] else None
             classes = np.arange(matrix.shape[1]) if named is None else np.array(named)
             never = np.flatnonzero((matrix == matrix[0]).all(axis=0))
             if len(never):

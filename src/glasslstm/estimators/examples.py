@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 
 from glasslstm.data.sequences import Sequences
@@ -106,6 +105,9 @@ class Examples:
     ) -> tuple[Examples, Examples]:
         """Return what to train on and what to judge by, whole series; of each stratum some on both sides.
 
+        Of windows that share steps, those of one series stay together; of a single series what comes last is judged by,
+        and windows that reach into it are left out.
+
         Raises
         ------
         DataError
@@ -117,6 +119,8 @@ class Examples:
                 f"X: got {n} series (n_samples = {n}), and one is needed to train on and one to validate with; "
                 "give more, cut a long one into windows, or set validation_fraction=0"
             )
+        if self.series.overlap:
+            return self._apart(fraction, seed)
         least = 1 if strata is None else int(strata.max()) + 1
         wanted = min(max(math.ceil(n * fraction), least), n - least)
         parts: list[NDArray[np.int64]] = train_test_split(
@@ -125,6 +129,23 @@ class Examples:
         if strata is not None:
             _give_each_its_share(parts, strata)
         return self.select(parts[0]), self.select(parts[1])
+
+    def _apart(self, fraction: float, seed: int) -> tuple[Examples, Examples]:
+        """Split windows so that no step is on both sides."""
+        series = self.series
+        if len(np.unique(series.ids)) > 1:
+            chooser = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
+            kept, judged = next(chooser.split(np.arange(len(self)), groups=series.ids))
+        else:
+            cut = np.sort(series.starts)[-math.ceil(len(self) * fraction)]
+            judged = np.flatnonzero(series.starts >= cut)
+            kept = np.flatnonzero(series.stops + series.horizon <= cut)
+        if not len(kept):
+            raise DataError(
+                "X: the windows share so many steps that none is left to train on; choose a larger stride, give "
+                "validation=, or set validation_fraction=0"
+            )
+        return self.select(kept), self.select(judged)
 
     def prepared(self, preparation: Preparation) -> Examples:
         """Return the same examples, with how they become inputs."""
@@ -185,9 +206,3 @@ def batches_of(
     blurred = lengths[order] * (1 + _BLUR * torch.rand(n, generator=generator).numpy())
     batches = np.array_split(order[np.argsort(blurred)], -(-n // size))
     return [batches[k] for k in torch.randperm(len(batches), generator=generator)]
-
-
-def padding_share(lengths: NDArray[np.int64], batches: Sequence[NDArray[np.int64]]) -> float:
-    """Return the share of padding in padded batches."""
-    padded = sum(int(lengths[rows].max()) * len(rows) for rows in batches)
-    return 1 - int(lengths.sum()) / padded

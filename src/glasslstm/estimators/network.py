@@ -38,7 +38,8 @@ class SequenceNetwork(nn.Module):
         What of a sequence is read, for one answer each: ``"last"``, the hidden states after the last valid step, of
         both directions; ``"mean"`` or ``"max"`` over the valid steps of the output; ``"attention"``, a mean with
         weights that are the softmax of a learned linear score of each step (Bahdanau, Cho and Bengio 2015, ICLR,
-    without a query). layer_norm
+        without a query).
+    layer_norm
         Normalise what is read over its units (Ba, Kiros and Hinton 2016, "Layer normalization", arXiv:1607.06450).
     per_step
         An answer for each step instead of one for each sequence.

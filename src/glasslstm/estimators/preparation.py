@@ -189,10 +189,13 @@ class Preparation:
         return np.concatenate(parts, axis=2) if parts else filled
 
     def _codes(self, k: int, series: Sequences) -> NDArray[np.int64]:
-        """Return the code that each category of `series` has here; of an unknown one, the one past the last."""
+        """Return the code that each category of `series` has here; of an unknown one, the one past the last.
+
+        One code at least, for a gap is looked up too before it is zeroed.
+        """
         ours = {text: code for code, text in enumerate(self.categories[k])}
         theirs = series.categories[(self.names or _names(series, self.duration))[k]]
-        return np.array([ours.get(text, len(ours)) for text in theirs], np.int64)
+        return np.array([ours.get(text, len(ours)) for text in theirs] or [len(ours)], np.int64)
 
     def _check_columns(self, series: Sequences, estimator: str) -> None:
         if series.channels != self.channels:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glasslstm.errors import DataError
+from glasslstm.errors import ArgumentError, DataError
 from glasslstm.estimators.augmentation import Augmentation
 from glasslstm.estimators.examples import Examples
 from glasslstm.estimators.network import SequenceNetwork
@@ -62,7 +62,8 @@ class Run:
             part, judged = data.split(settings.validation_fraction, self.goal.strata, self.seed)
             everything = data
         else:
-            part, judged, everything = data, held_out, data.joined(held_out)
+            part, judged = data, held_out
+            everything = data.joined(held_out) if settings.refit else data
         found = self.train("search", part, judged, settings.max_epochs)
         if not settings.refit or found.state.interrupted:
             return found
@@ -80,6 +81,11 @@ class Run:
     def train(self, name: str, data: Examples, held_out: Examples | None, epochs: int) -> Trained:
         """Train one network from the start; what is measured is measured on `data` alone."""
         settings, fabric = self.estimator, self.fabric
+        if settings.conv_blocks and fabric.world_size > 1:
+            raise ArgumentError(
+                f"conv_blocks: got {settings.conv_blocks} in {fabric.world_size} processes, each of which would norm "
+                "by its own share of a batch; set it to 0, or train in one process"
+            )
         torch.manual_seed(self.seed)
         for part, use in ((data, "trained on"), (held_out, "validated with")):
             if part is not None and not part.weigh_anything:

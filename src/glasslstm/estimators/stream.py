@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from glasslstm.data.sequences import as_numbers
 from glasslstm.errors import ArgumentError, DataError
@@ -31,7 +32,7 @@ class TagStream:
 
     probabilities: NDArray[np.float64] | None
 
-    def __init__(self, tagger: LSTMTagger, static: ArrayLike | None = None) -> None:
+    def __init__(self, tagger: LSTMTagger, static: Sequence[Any] | NDArray[Any] | None = None) -> None:
         if not tagger.causal:
             raise ArgumentError(
                 "causal: steps can be answered as they come only by a tagger with causal=True; fit one"
@@ -39,12 +40,12 @@ class TagStream:
         if tagger.network_.front is not None:
             raise ArgumentError("conv_blocks: convolutions are not streamed; fit a tagger with conv_blocks=0")
         self._tagger, self._preparation = tagger, tagger.preparation_
-        self._static = np.atleast_1d(np.asarray([] if static is None else static, dtype=np.float64))
-        if self._static.shape != (self._preparation.static,):
+        given, known = [] if static is None else np.atleast_1d(static).tolist(), self._preparation
+        if len(given) != known.static:
             raise DataError(
-                f"static: expected the {self._preparation.static} static features of the training, got shape "
-                f"{self._static.shape}"
+                f"static: expected the {known.static} static features of the training, got {len(given)}"
             )
+        self._static = [self._code(known.channels + k, value) for k, value in enumerate(given)]
         self._stream = tagger.network_.eval().lstm.stream()
         self._device = next(tagger.network_.parameters()).device
         self.reset()
@@ -64,7 +65,7 @@ class TagStream:
         x
             The channels, (F,), as in training; categories as text, and NaN or ``None`` for what is missing.
         time
-            When the step is, for a tagger with ``step_duration=True``: a number, or a numpy date.
+            When the step is, for a tagger with ``step_duration=True``: a number, or a date of numpy, pandas or Python.
 
         Raises
         ------
@@ -91,7 +92,8 @@ class TagStream:
                 f"x: expected the {known.channels} channels of the training, got shape {np.shape(x)}"
             )
         values = [self._code(k, value) for k, value in enumerate(x)]
-        duration = [self._duration(time)] if known.duration else []
+        now = self._now(time) if known.duration else None
+        duration = [] if now is None else [0.0 if self._time is None else now - self._time]
         columns = np.array([*values, *self._static, *duration], np.float64)
         wrong = np.isinf(columns) | (np.isnan(columns) & (self._tagger.missing == "error"))
         if wrong.any():
@@ -99,6 +101,7 @@ class TagStream:
                 f"x: channel {int(wrong.argmax())} is {columns[wrong.argmax()]}; expected a finite number, or fit the "
                 "tagger with missing='mask'"
             )
+        self._time = now
         return columns
 
     def _code(self, k: int, value: Any) -> float:
@@ -107,19 +110,27 @@ class TagStream:
             return float("nan")
         if texts is not None and isinstance(value, str):
             return float(texts.index(value) if value in texts else len(texts))
+        if texts is not None and value == value:  # noqa: PLR0124 - NaN alone differs
+            raise DataError(
+                f"x: channel {k} is {value!r}; expected a category as text, one of {', '.join(map(repr, texts[:20]))}"
+            )
         try:
             return float(value)
         except (TypeError, ValueError):
             raise DataError(f"x: channel {k} is {value!r}; expected a number") from None
 
-    def _duration(self, time: Any) -> float:
+    def _now(self, time: Any) -> float:
+        """Return the time of a step as a number, later than that of the step before."""
         if time is None:
             raise DataError(
                 "time: the tagger was trained with step_duration=True; give the time of each step"
             )
-        now = float(as_numbers(np.asarray(time)))
+        if isinstance(time, datetime):  # of pandas, too
+            time = np.datetime64(time.astimezone(timezone.utc).replace(tzinfo=None) if time.tzinfo else time)
+        try:
+            now = float(as_numbers(np.asarray(time)))
+        except (TypeError, ValueError):
+            raise DataError(f"time: expected a number or a date, got {time!r}") from None
         if self._time is not None and not now > self._time:
             raise DataError(f"time: {time} does not come after the step before")
-        duration = 0.0 if self._time is None else now - self._time
-        self._time = now
-        return duration
+        return now

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from glasslstm.data.sequences import Sequences
+from glasslstm.errors import ArgumentError
 from glasslstm.estimators.base import LSTMEstimator
 from glasslstm.estimators.checks import check_labels, check_numbers, class_weights, indices_of, joined_steps
 from glasslstm.estimators.examples import in_step
@@ -137,13 +138,13 @@ class LSTMTagger(LSTMEstimator):
         measure = accuracy_score if self._tells_labels else r2_score
         return float(measure(truth, found, sample_weight=weights))
 
-    def stream(self, static: ArrayLike | None = None) -> TagStream:
+    def stream(self, static: Sequence[Any] | NDArray[Any] | None = None) -> TagStream:
         """Return what answers the steps of one series as they come, for a tagger with ``causal=True``.
 
         Parameters
         ----------
         static
-            The static features of the series, (G,), where the tagger was trained with such.
+            The static features of the series, (G,), where the tagger was trained with such; categories as text.
 
         Raises
         ------
@@ -174,10 +175,12 @@ class LSTMTagger(LSTMEstimator):
         )
         if labels:
             classes, indices = check_labels(flat, series.steps, "steps")
-            weights = in_step(class_weights(self.class_weight, classes, indices), series)
+            weights = class_weights(self.class_weight, classes, indices)
             return Goal(
-                Classes(len(classes)), in_step(indices, series), {"classes_": classes}, weights=weights
+                Classes(len(classes)), in_step(indices, series), {"classes_": classes}, class_weights=weights
             )
+        if self.class_weight is not None:
+            raise ArgumentError("class_weight: the targets are numbers, which have no classes; leave it out")
         return Goal(Numbers(1), in_step(check_numbers(flat, series.steps, "steps"), series), {})
 
     def _encoded(self, y: Any, series: Sequences) -> NDArray[Any]:

@@ -53,8 +53,8 @@ class Goal(NamedTuple):
     """What the estimator remembers of it, such as ``classes_``."""
     strata: NDArray[np.int64] | None = None
     """The class of each series, whose shares a validation part keeps."""
-    weights: NDArray[Any] | float = 1.0
-    """How much each target counts by its class."""
+    class_weights: NDArray[np.float64] | None = None
+    """How much the targets of each class count, (K,); by default all the same."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Labels:
     outputs: int
     weights: tuple[float, ...] = ()
     """How much having each label counts, where not having it counts 1."""
-    metric = "accuracy"
+    metric = "label_accuracy"
 
     def fitted(self, targets: NDArray[Any]) -> Labels:  # noqa: ARG002
         return self

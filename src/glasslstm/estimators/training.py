@@ -196,7 +196,7 @@ def train(
     record = None if recorder is None else recorder(average.module)
     if record is not None:
         record.rows = state.record
-        if not state.epoch:
+        if not state.record:
             record.epoch(0)
     with _interruptible(state):
         while state.epoch < plan.max_epochs and not _patience_is_over(plan, state):
@@ -304,15 +304,22 @@ def score(
 ) -> tuple[float, float]:
     """Return the mean loss, and the task's metric; several processes share the batches."""
     module.eval()
-    sums = torch.zeros(3, dtype=torch.float64)
+    sums = torch.zeros(4, dtype=torch.float64)
     for rows in batches_of(data.series.lengths, batch_size)[fabric.global_rank :: fabric.world_size]:
         x, lengths, targets, weights = fabric.to_device(tuple(data.batch(rows)))
         answers = module(x, lengths)
-        for k, figure in enumerate((task.losses(answers, targets), task.errors(answers, targets))):
-            sums[k] += (figure * weights).sum().double().cpu()
-        sums[2] += weights.sum().double().cpu()
-    loss, error, weight = _sum(sums, fabric).tolist()
-    return loss / weight, task.metric_of(error / weight)
+        there = weights > 0  # the metric counts all alike, as `score` does; the loss is that of the training
+        for k, figure in enumerate(
+            (
+                task.losses(answers, targets) * weights,
+                weights,
+                task.errors(answers, targets) * there,
+                there,
+            )
+        ):
+            sums[k] += figure.sum().double().cpu()
+    loss, weight, error, count = _sum(sums, fabric).tolist()
+    return loss / weight, task.metric_of(error / count)
 
 
 def _sum(value: Tensor, fabric: Fabric) -> Tensor:

@@ -60,7 +60,8 @@ def explain(
         As for :class:`~glasslstm.insight.probe.Probe`: any model with an LSTM, what it is called with, the score (a
         class, or a function of the output; default: the largest logit), the LSTM's name (default: the first that is
         called), and what a step is replaced by (default: "mean"). Or a fitted estimator of this library and its X: the
-        score is then that of the report, and the channels are those of ``preparation_.input_names``.
+        score is then that of the report, and the channels are those of ``preparation_.input_names``, or behind
+        convolutions their features.
     methods
         Of "memory" (:func:`memory_scores`), "occlusion" and "integrated_gradients"
         (:mod:`~glasslstm.insight.attribution`). Default: all three.

@@ -66,6 +66,7 @@ _CURVES = [
     ("train_loss", "loss", "training loss"),
     ("valid_loss", "loss", "validation loss"),
     ("valid_accuracy", "accuracy", "validation accuracy"),
+    ("valid_label_accuracy", "share of labels that are right", "validation label accuracy"),
     ("valid_rmse", "root mean squared error", "validation error"),
     ("valid_pinball_loss", "pinball loss", "validation pinball loss"),
 ]
