@@ -56,10 +56,10 @@ wheel: $(READY)  ## a wheel for this Python and every processor of this kind, in
 bench: $(READY)  ## our layer against torch.nn.LSTM and others, all works and shapes (half an hour)
 	$(BIN)/glasslstm bench --work all
 
-defaults: $(READY) ## the cross-validation behind the classifier's defaults (an hour)
+defaults: $(READY) ## the cross-validation behind the defaults, on training data alone (hours)
 	$(BIN)/python -m benchmarks.defaults
 
-accuracy: $(READY) ## the test accuracy of the defaults over ten seeds
+accuracy: $(READY) ## five data sets, ten seeds, into docs/accuracy.md (half an hour)
 	$(BIN)/python -m benchmarks.accuracy
 
 format: $(READY) ## put the code in shape

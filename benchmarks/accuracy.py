@@ -114,7 +114,7 @@ def _of_aeon(loader: Callable[..., Any]) -> Callable[[str], Part]:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "convolutions": {"conv_blocks": 5, "pooling": "max", "channel_shift": 0.0},
+    "convolutions": {"conv_blocks": 5, "channel_shift": 0.0},
 }
 """Name -> what differs from the defaults; the same for every data set."""
 

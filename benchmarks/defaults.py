@@ -21,19 +21,18 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from benchmarks.accuracy import DATA_SETS, DataSet
+from benchmarks.accuracy import DATA_SETS, VARIANTS, DataSet
 from glasslstm import LSTMClassifier, LSTMRegressor
 
-CONVOLUTIONS: dict[str, Any] = {"conv_blocks": 5, "pooling": "max", "channel_shift": 0.0}
+CONVOLUTIONS: dict[str, Any] = VARIANTS["convolutions"]
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "channel_shift=0": {"channel_shift": 0.0},
-    "channel_shift=0.2": {"channel_shift": 0.2},
-    "pooling='max'": {"pooling": "max"},
-    "pooling='max', channel_shift=0": {"pooling": "max", "channel_shift": 0.0},
-    "pooling='max', channel_shift=0.2": {"pooling": "max", "channel_shift": 0.2},
+    "pooling='last'": {"pooling": "last"},
     "pooling='mean'": {"pooling": "mean"},
     "pooling='attention'": {"pooling": "attention"},
+    "pooling='last', channel_shift=0": {"pooling": "last", "channel_shift": 0.0},
+    "channel_shift=0": {"channel_shift": 0.0},
+    "channel_shift=0.2": {"channel_shift": 0.2},
     "layer_norm=True": {"layer_norm": True},
     "recurrent_dropout=0.3": {"recurrent_dropout": 0.3},
     "initialisation='chrono'": {"initialisation": "chrono"},

@@ -142,7 +142,7 @@ def test_the_steps_that_targets_are_from_do_not_leak_either(horizon: int) -> Non
             r"stratify: expected one for each of the 4 series, got shape \(2,\)",
         ),
         ({"groups": [0, 1]}, DataError, r"groups: expected one for each of the 4 series, got shape \(2,\)"),
-        ({"groups": [1] * 4}, DataError, "the series cannot be split in this way: "),
+        ({"groups": [1] * 4}, DataError, "groups: all series are of one group, which cannot be split"),
         (
             {"stratify": [0, 0, 0, 1]},
             DataError,

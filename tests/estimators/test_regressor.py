@@ -225,7 +225,7 @@ def test_one_series_is_trained_on_without_a_search_alone(sums: Any) -> None:
     X, y = sums
     with pytest.raises(DataError, match=r"X: got 1 series .* set validation_fraction=0"):
         make().fit(X[:1], y[:1])
-    alone = make(validation_fraction=0, max_epochs=30, dropout=0).fit(X[:1], y[:1])
+    alone = make(validation_fraction=0, max_epochs=30, dropout=0, pooling="last").fit(X[:1], y[:1])
     assert alone.predict(X[:1]) == pytest.approx(y[:1], abs=0.02)
 
 

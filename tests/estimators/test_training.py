@@ -181,7 +181,13 @@ def test_the_average_of_the_weights_is_kept() -> None:
 
 def test_history_and_early_stopping(trends: Any) -> None:
     clf = LSTMClassifier(
-        hidden_size=6, max_epochs=60, patience=3, learning_rate=0.1, random_state=0, verbose=False
+        hidden_size=6,
+        max_epochs=60,
+        patience=3,
+        learning_rate=0.1,
+        pooling="last",
+        random_state=0,
+        verbose=False,
     ).fit(*trends)
     assert clf.n_iter_ == len(clf.history_) == clf.best_epoch_ + 3 < 60
     losses = [row["valid_loss"] for row in clf.history_]
@@ -193,7 +199,7 @@ def test_history_and_early_stopping(trends: Any) -> None:
 
 
 def test_without_refit_the_best_epoch_is_the_model(problem: Any, same_model: Any) -> None:
-    found = problem.make(refit=False, max_epochs=30, patience=3, learning_rate=0.3).fit(problem.X, problem.y)
+    found = problem.make(refit=False, max_epochs=120, patience=3, learning_rate=0.3).fit(problem.X, problem.y)
     assert found.best_epoch_ < found.n_iter_
     shorter = problem.make(refit=False, max_epochs=found.best_epoch_, patience=3, learning_rate=0.3)
     same_model(found, shorter.fit(problem.X, problem.y))

@@ -72,7 +72,7 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         0,
         WHOLE,
         """Blocks of convolution, batch norm and ReLU before the LSTM, each of which adds what it reads: they find local
-        shapes, and make long series shorter. With 5 of them pooling='max' and channel_shift=0 did best.""",
+        shapes, and make long series shorter. With 5 of them channel_shift=0 did best.""",
     )
     conv_filters: int = setting(32, COUNT, "Output channels of each of these blocks.")
     conv_kernel_size: int = setting(9, COUNT, "Steps that an output of such a block is made from.")

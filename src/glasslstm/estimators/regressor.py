@@ -49,7 +49,7 @@ class LSTMRegressor(RegressorMixin, LSTMEstimator):  # type: ignore[misc]
     >>> rng = np.random.default_rng(0)
     >>> y = rng.uniform(-1, 1, 60)
     >>> X = [slope * np.arange(5 + k % 4)[:, None] + rng.normal(0, 0.1) for k, slope in enumerate(y)]
-    >>> model = gl.LSTMRegressor(hidden_size=8, max_epochs=40, channel_shift=0, random_state=0, verbose=False)
+    >>> model = gl.LSTMRegressor(hidden_size=8, max_epochs=80, channel_shift=0, random_state=0, verbose=False)
     >>> model.fit(X, y).predict(X).shape
     (60,)
     >>> bool(model.score(X, y) > 0.9)                     # R squared

@@ -196,7 +196,7 @@ def train(
     record = None if recorder is None else recorder(average.module)
     if record is not None:
         record.rows = state.record
-        if not state.record:
+        if not (state.record or state.epoch or state.batch):
             record.epoch(0)
     with _interruptible(state):
         while state.epoch < plan.max_epochs and not _patience_is_over(plan, state):
