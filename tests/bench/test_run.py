@@ -188,3 +188,9 @@ def test_what_is_no_number_of_threads_is_refused(text) -> None:
 
 def test_every_work_is_on_the_page() -> None:
     assert [name for name in WORKS if f"`{name}`" not in PAGE] == []
+
+
+def test_a_fit_and_a_plain_loop_have_the_same_losses() -> None:
+    document = run(["fit"], [Shape(6, 4, 2, 3, 1, 2)], box=Box(rounds=3, seconds=0, sample=0))
+    assert document["refused"] == []
+    assert [row["against"] for row in document["rows"]] == ["a plain loop, torch.nn.LSTM"]

@@ -60,6 +60,7 @@ class _Sides:
             hidden_size=self.shape.H,
             num_layers=self.shape.L,
             bidirectional=self.shape.D == 2,
+            pooling="last",
             batch_size=self.shape.B,
             max_epochs=_EPOCHS,
             validation_fraction=0,

@@ -58,7 +58,12 @@ def train(
     categories: Annotated[
         Names, Option(help="The columns that hold categories, as a,b: text or whole numbers.")
     ] = None,
-    static: Annotated[Names, Option(help="The columns that never change within a series, as a,b.")] = None,
+    static: Annotated[
+        Names,
+        Option(
+            help="The columns that never change within a series, as a,b; those of text in --categories too."
+        ),
+    ] = None,
     sort: Annotated[
         bool | None, Option("--sort/--no-sort", help="Sort each series by time; otherwise it must be sorted.")
     ] = None,
