@@ -241,7 +241,8 @@ class _Loop:
         batches = batches_of(self.training.series.lengths, plan.batch_size, draw)
         if state.draw is not None:
             draw.set_state(state.draw)
-        learning_rate = self.optimizer.param_groups[0]["lr"]
+        # Of the epoch's first step, also where it is gone on with from within.
+        learning_rate = plan.learning_rate * plan.rate(state.epoch * len(batches), batches=len(batches))
         self.module.train()
         start = saved = perf_counter()
         spent = state.seconds
