@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test others faults lint sanitize wheel bench defaults accuracy format clean
+.PHONY: help setup demo test others faults lint sanitize wheel bench defaults accuracy forecasts format clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -61,6 +61,9 @@ defaults: $(READY) ## the cross-validation behind the defaults, on training data
 
 accuracy: $(READY) ## five data sets, ten seeds, into docs/accuracy.md (half an hour)
 	$(BIN)/python -m benchmarks.accuracy
+
+forecasts: $(READY) ## airline, sunspots, synthetic and many series, into docs/forecasts.md (10 minutes)
+	$(BIN)/python -m benchmarks.forecasts
 
 format: $(READY) ## put the code in shape
 	$(BIN)/ruff format

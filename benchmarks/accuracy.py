@@ -114,7 +114,13 @@ def _of_aeon(loader: Callable[..., Any]) -> Callable[[str], Part]:
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "convolutions": {"conv_blocks": 5, "channel_shift": 0.0},
+    "for few series": {
+        "conv_blocks": 5,
+        "channel_shift": 0.2,
+        "channel_scale": 0.2,
+        "validation_fraction": 0.0,
+        "max_updates": 300,
+    },
 }
 """Name -> what differs from the defaults; the same for every data set."""
 

@@ -24,7 +24,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from benchmarks.accuracy import DATA_SETS, VARIANTS, DataSet
 from glasslstm import LSTMClassifier, LSTMRegressor
 
-CONVOLUTIONS: dict[str, Any] = VARIANTS["convolutions"]
+CONVOLUTIONS: dict[str, Any] = {"conv_blocks": 5, "channel_shift": 0.0}
+BUDGET: dict[str, Any] = {"validation_fraction": 0.0, "max_updates": 300}
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "pooling='last'": {"pooling": "last"},
@@ -45,6 +46,14 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "convolutions, pooling='last'": CONVOLUTIONS | {"pooling": "last"},
     "convolutions, channel_shift=0.4": CONVOLUTIONS | {"channel_shift": 0.4},
     "convolutions, 3 blocks": CONVOLUTIONS | {"conv_blocks": 3},
+    "300 updates without a search": BUDGET,
+    "convolutions, 300 updates": CONVOLUTIONS | BUDGET,
+    "convolutions, 200 updates": CONVOLUTIONS | BUDGET | {"max_updates": 200},
+    "for few series": VARIANTS["for few series"],
+    "for few series, 200 updates": VARIANTS["for few series"] | {"max_updates": 200},
+    "for few series, channel_scale=0": VARIANTS["for few series"] | {"channel_scale": 0.0},
+    "for few series, channel_shift=0": VARIANTS["for few series"] | {"channel_shift": 0.0},
+    "for few series, no convolutions": VARIANTS["for few series"] | {"conv_blocks": 0},
 }
 """Name -> what differs from the defaults."""
 

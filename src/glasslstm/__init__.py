@@ -7,6 +7,7 @@ from glasslstm._version import __version__
 
 if TYPE_CHECKING:
     from glasslstm.estimators import LSTMClassifier, LSTMRegressor, LSTMTagger
+    from glasslstm.forecasting import LSTMForecaster
     from glasslstm.insight import figures
     from glasslstm.insight.diagnose import diagnose
     from glasslstm.insight.explain import Explanation, explain
@@ -34,6 +35,7 @@ __all__ = [
     "GateWeights",
     "LSTMCell",
     "LSTMClassifier",
+    "LSTMForecaster",
     "LSTMRegressor",
     "LSTMTagger",
     "Record",
@@ -72,6 +74,7 @@ _MODULES = {
     "GateWeights": "glasslstm.ops.equations",
     "LSTMCell": "glasslstm.nn.lstm",
     "LSTMClassifier": "glasslstm.estimators",
+    "LSTMForecaster": "glasslstm.forecasting",
     "LSTMRegressor": "glasslstm.estimators",
     "LSTMTagger": "glasslstm.estimators",
     "Record": "glasslstm.insight.record",

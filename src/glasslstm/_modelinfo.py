@@ -16,6 +16,7 @@ from glasslstm.estimators.tasks import Classes, Labels, Numbers, Quantiles
 __all__ = [
     "FORMAT_VERSION",
     "MACHINE",
+    "ForecastInfo",
     "ModelInfo",
     "Pairs",
     "PreparationInfo",
@@ -87,6 +88,28 @@ class PreparationInfo(_Strict):
         return self
 
 
+class ForecastInfo(_Strict):
+    """What a forecaster knows beside its network."""
+
+    target: NonNegativeInt
+    """Which channel is forecast."""
+    context: PositiveInt
+    season_length: PositiveInt
+    transform: Literal["none", "sqrt", "log1p", "log"]
+    known: tuple[NonNegativeInt, ...]
+    """The channels, the calendar's among them, that are known ahead."""
+    calendar: NonNegativeInt
+    """How many of the channels, the last ones, are calendar features."""
+    alias: str | None
+    step: float | None
+    """Of the frequency, one of the two."""
+    series: Texts
+    """The columns of the series that forecasts go on from, one entry for each: id, steps, and static features."""
+    date_unit: str | None
+    """Of their time stamps, where they are dates: the unit of numpy.datetime64."""
+    categories: dict[str, tuple[str, ...]]
+
+
 class ModelInfo(_Strict):
     """What ``model.json`` says; ``docs/modelfile.md`` explains each entry."""
 
@@ -95,7 +118,7 @@ class ModelInfo(_Strict):
     """Of the file; what an older one says is here in the words of the newest."""
     library_version: str
     torch_version: str
-    estimator: Literal["LSTMClassifier", "LSTMRegressor", "LSTMTagger"]
+    estimator: Literal["LSTMClassifier", "LSTMRegressor", "LSTMTagger", "LSTMForecaster"]
     parameters: dict[str, Scalar | tuple[Scalar, ...] | Pairs]
     task: TaskInfo
     classes: Annotated[list[str] | list[bool] | list[int] | list[float], Len(2)] | None
@@ -103,6 +126,8 @@ class ModelInfo(_Strict):
     flat: bool | None
     """Of a regressor: whether its one target was given as (N,)."""
     preparation: PreparationInfo
+    forecast: ForecastInfo | None = None
+    """Of a forecaster."""
     longest: PositiveInt | None
     """Steps of the longest training series, by which the network was laid out; older versions did not say."""
     table: dict[str, str | list[str] | bool | None] | None
@@ -130,6 +155,8 @@ class ModelInfo(_Strict):
                 "classes: a model of numbers has none": not labelled and self.classes is not None,
                 "class_dtype: belongs to classes": (self.class_dtype is None) != (self.classes is None),
                 "flat: belongs to a regressor": (self.flat is None) == (self.estimator == "LSTMRegressor"),
+                "forecast: belongs to a forecaster": (self.forecast is None)
+                == (self.estimator == "LSTMForecaster"),
                 "best_epoch: not in history": self.best_epoch > len(self.history),
             }
         )
@@ -200,6 +227,7 @@ _KINDS = {
     "LSTMClassifier": ("classes", "labels"),
     "LSTMRegressor": ("numbers", "quantiles"),
     "LSTMTagger": ("classes", "numbers"),
+    "LSTMForecaster": ("numbers", "quantiles"),
 }
 
 # What those versions had no parameter for; written out, so that no new default changes an old model.
@@ -209,6 +237,8 @@ _ONLY_WAY_BEFORE_3 = {
     "conv_filters": 32,
     "conv_kernel_size": 9,
     "conv_max_steps": 64,
+    "channel_scale": 0.0,
+    "max_updates": None,
     "layer_norm": False,
     "recurrent_dropout": 0.0,
     "initialisation": "orthogonal",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glasslstm._columns import columns_from_tensors, columns_to_tensors
+from glasslstm._modelforecast import forecast_put_back, forecast_taken_apart, window_preparation
 from glasslstm._modelinfo import MACHINE, ModelInfo, Pairs, PreparationInfo
 from glasslstm.errors import ArgumentError
 from glasslstm.estimators import LSTMClassifier, LSTMRegressor, LSTMTagger
@@ -54,9 +55,12 @@ def taken_apart(estimator: LSTMEstimator) -> tuple[dict[str, Any], dict[str, Ten
         "interrupted": estimator.interrupted_,
         "record": record or None,
     }
+    more: dict[str, Tensor] = {}
+    if entries["estimator"] == "LSTMForecaster":
+        entries["forecast"], more = forecast_taken_apart(estimator)
     weights = {name: w.detach().cpu().contiguous() for name, w in estimator.network_.state_dict().items()}
     scaling = {name: torch.from_numpy(getattr(preparation, name)) for name in _SCALING}
-    return entries, weights | scaling | {_RECORD + name: column for name, column in columns.items()}
+    return entries, weights | scaling | more | {_RECORD + name: column for name, column in columns.items()}
 
 
 def put_together(info: ModelInfo, tensors: Mapping[str, Tensor]) -> LSTMEstimator:
@@ -71,18 +75,21 @@ def put_together(info: ModelInfo, tensors: Mapping[str, Tensor]) -> LSTMEstimato
         name: dict(value.pairs) if isinstance(value, Pairs) else value
         for name, value in info.parameters.items()
     }
-    estimator: LSTMEstimator = _ESTIMATORS[info.estimator](**parameters)  # type: ignore[arg-type]
+    estimator: LSTMEstimator = _class_of(info.estimator)(**parameters)
     check_parameters(estimator)
     estimator._trained_with = estimator.get_params()
     rest = dict(tensors)
     if info.record is not None:
         estimator.record_ = columns_from_tensors(info.record, _taken(rest, _RECORD))
-    estimator.preparation_ = _preparation(info.preparation, *(rest.pop(name).numpy() for name in _SCALING))
-    estimator.task_ = info.task.settings
-    estimator.network_ = estimator._network(estimator.preparation_.inputs, estimator.task_, info.longest or 1)
-    estimator.network_.load_state_dict(rest)
     for name, value in _learned(info).items():
         setattr(estimator, name, value)
+    estimator.preparation_ = _preparation(info.preparation, *(rest.pop(name).numpy() for name in _SCALING))
+    if info.forecast is not None:
+        estimator.preparation_ = window_preparation(info, estimator.preparation_)
+        forecast_put_back(estimator, info, rest)
+    estimator.task_ = info.task.settings
+    estimator.network_ = estimator._network(estimator.preparation_, estimator.task_, info.longest or 1)
+    estimator.network_.load_state_dict(rest)
     return estimator
 
 
@@ -161,6 +168,14 @@ def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Take the tensors whose names begin with `prefix` out, and return them without it."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}
+
+
+def _class_of(name: str) -> Any:
+    if name == "LSTMForecaster":
+        from glasslstm.forecasting import LSTMForecaster  # noqa: PLC0415 - it needs an extra
+
+        return LSTMForecaster
+    return _ESTIMATORS[name]
 
 
 _ESTIMATORS = {kind.__name__: kind for kind in (LSTMClassifier, LSTMRegressor, LSTMTagger)}

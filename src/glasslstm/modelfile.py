@@ -26,7 +26,7 @@ from glasslstm._files import written_whole
 from glasslstm._modelinfo import FORMAT_VERSION, ModelInfo, checksum, info_of
 from glasslstm._modelparts import put_together, taken_apart
 from glasslstm._version import __version__
-from glasslstm.errors import ArgumentError, GlassLSTMError, ModelFileError
+from glasslstm.errors import ArgumentError, GlassLSTMError, MissingExtraError, ModelFileError
 from glasslstm.estimators.base import LSTMEstimator
 
 __all__ = ["FORMAT_VERSION", "ModelInfo", "check_target", "inspect", "load", "save"]
@@ -40,8 +40,8 @@ def save(estimator: LSTMEstimator, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     estimator
-        A fitted :class:`glasslstm.LSTMClassifier`, :class:`glasslstm.LSTMRegressor` or
-        :class:`glasslstm.LSTMTagger`.
+        A fitted :class:`glasslstm.LSTMClassifier`, :class:`glasslstm.LSTMRegressor`, :class:`glasslstm.LSTMTagger` or
+        :class:`glasslstm.LSTMForecaster`.
     path
         A folder of the model's own.
 
@@ -83,6 +83,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     ------
     ModelFileError
         For a folder that holds no model, a damaged, truncated or changed file, and a newer format.
+    MissingExtraError
+        For a forecaster, where pandas or statsmodels is not installed.
 
     Examples
     --------
@@ -97,6 +99,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     info, content = _read(Path(path))
     try:
         return put_together(info, parse_weights(content))
+    except MissingExtraError:
+        raise
     except (
         GlassLSTMError,
         SafetensorError,

@@ -370,11 +370,11 @@ REFUSED = {
     ),
     "a task that there is not": (
         ["train", "data.csv", *COLUMNS, "--out", "m", "--task", "guess"],
-        "--task: expected auto, classify, regress, tag, got 'guess'",
+        "--task: expected auto, classify, regress, tag, forecast, got 'guess'",
     ),
     "a setting of another task": (
         ["train", "data.csv", *COLUMNS, "--out", "m", "--quantiles", "0.1,0.9"],
-        "--quantiles is a setting of the task regress, and the task is classify; leave it out, or say --task regress",
+        "--quantiles is a setting of the task regress and forecast, and the task is classify; leave it out, or say",
     ),
     "a setting of another task that was named": (
         ["train", "none.csv", *COLUMNS, "--out", "m", "--task", "regress", "--label-smoothing", "0.1"],

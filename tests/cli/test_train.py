@@ -178,8 +178,8 @@ class TestOptions:
         text = words_of(run("train", "--help"))
         for name in ("hidden_size", "max_epochs", "learning_rate", "validation_fraction"):
             default = re.escape(str(getattr(LSTMClassifier(), name)))
-            assert re.search(rf"--{name.replace('_', '-')} [^-]*\[default: {default}\]", text), name
-        assert "--quantiles 0.1,0.5,0.9|none (regress) Levels of the quantiles" in text
+            assert re.search(rf"--{name.replace('_', '-')} [^-]*\[default: {default}[;\]]", text), name
+        assert "--quantiles 0.1,0.5,0.9|none (regress, forecast) Levels of the quantiles" in text
         assert "--schedule auto|constant|cosine Of the learning rate" in text
         assert "--gradient-clip <float>|none The largest norm" in text
 
@@ -267,7 +267,7 @@ class TestValidation:
         seen = []
 
         def note(self, X, **named):
-            seen.append((X, named["validation"]))
+            seen.append((X, named.get("validation")))
             raise KeyboardInterrupt
 
         monkeypatch.setattr(LSTMEstimator, "fit", note)
@@ -431,7 +431,7 @@ class TestRun:
             pages.append((X.ids.tolist(), y.tolist(), sequence_names))
 
         monkeypatch.setattr("glasslstm.insight.report.report", page)
-        monkeypatch.setattr(sys.modules["glasslstm.cli.train"], "_REPORTED", 5)
+        monkeypatch.setattr("glasslstm.cli.training._REPORTED", 5)
         again = ("train", "--from", place / "label", "--quiet", "--report")
         result = done(*again, "--out", tmp_path / "r")
         assert f"the report is in {tmp_path / 'r' / 'report.html'}" in result.stdout
@@ -640,7 +640,7 @@ class TestUse:
 
     def test_prediction_is_the_same_block_by_block(self, place, tmp_path, monkeypatch) -> None:
         whole = self.predictions(place, tmp_path, "tag")
-        monkeypatch.setattr("glasslstm.cli.tables._STEPS", 9)
+        monkeypatch.setattr("glasslstm.cli.asked._STEPS", 9)
         monkeypatch.setattr("glasslstm.cli.progress.SECONDS", -1.0)
         result = done("predict", place / "tag", place / "parts", "--out", tmp_path / "p.csv")
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.csv"), whole, rtol=1e-5)

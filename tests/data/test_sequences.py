@@ -214,6 +214,21 @@ class TestFinite:
             "infinite); fill or drop them first"
         )
 
+    def test_all_series_that_have_such_values_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        arrays = [array.copy() for array in _arrays([3, 4, 2, 5])]
+        arrays[1][2, 1] = arrays[3][0] = np.nan
+        series = Sequences.from_arrays(arrays, ids=["a", "b", "c", "d"], missing="mask")
+        blocks = Sequences.blocks
+        monkeypatch.setattr(Sequences, "blocks", lambda self: blocks(self, 7))
+        with pytest.raises(
+            DataError, match=r"3 of 28 values.* missing='mask'; 2 series have this: 'b', 'd'$"
+        ):
+            Sequences.from_arrays(series)
+        with pytest.raises(
+            DataError, match=r"3 of 24 values.* missing='mask'; 2 series have this: 'd', 'b'$"
+        ):
+            Sequences.from_arrays(series[[3, 0, 1, 0]][[0, 2, 1]])
+
     def test_a_selection_is_searched_in_its_own_order_and_only_there(self) -> None:
         arrays = [array.copy() for array in _arrays([3, 4, 2])]
         arrays[1][2, 1] = np.nan
@@ -547,6 +562,12 @@ class TestTimes:
     def test_times_that_are_none(self, times: Any, message: str) -> None:
         with pytest.raises(DataError, match=f"^times: {message}"):
             _series([2, 3], times=times)
+
+    def test_all_series_with_times_that_do_not_rise_are_named(self) -> None:
+        with pytest.raises(
+            DataError, match=r"^times: of series 0, .* drop duplicates; 2 series have this: 0, 2$"
+        ):
+            _series([2, 1, 3], times=[[1, 1], [0], [0, 2, 1]])
 
     def test_a_series_may_start_before_the_one_above_it_ends(self) -> None:
         series = _series([2, 2], times=[[5, 6], [5, 6]])

@@ -694,3 +694,56 @@ def test_the_columns_are_told(tmp_path) -> None:
         as_parquet(TABLE, tmp_path / "t.parquet"),
     ):
         assert column_names(source) == ["run", "t", "x"]
+
+
+MANY = {"run": [*"aabbccdd"], "t": [0, 1] * 4, "x": np.arange(8.0), "label": [*"uuvvuuvv"]}
+OF_MANY = {
+    "repeated time": ({"t": [0, 0, 0, 1, 0, 0, 1, 1]}, "'a', 'c', 'd'"),
+    "unsorted time": ({"t": [1, 0, 0, 1, 1, 0, 0, 1]}, "'a', 'c'"),
+    "a gap": ({"x": [0, 1, np.nan, np.nan, 2, 3, 4, np.nan]}, "'b', 'd'"),
+    "infinity": ({"x": [0, 1, -np.inf, 5, 2, np.inf, 4, 6]}, "'b', 'c'"),
+    "a missing label": ({"label": ["u", "u", "v", None, "u", "", "u", "u"]}, "'b', 'c'"),
+    "two labels": ({"label": [*"uvuuvvvu"]}, "'a', 'd'"),
+}
+
+
+@pytest.mark.parametrize("case", OF_MANY)
+def test_the_message_names_all_series_that_have_the_problem(case) -> None:
+    columns, ids = OF_MANY[case]
+    table = pa.table({**MANY, **columns})
+    with pytest.raises(DataError) as caught:
+        read_series(table, id="run", time="t", target="label", channels=["x"], per_step=False)
+    assert str(caught.value).startswith(f"the table: series {ids[:3]} ")
+    count = ids.count(",") + 1
+    assert str(caught.value).endswith(f"; {count} series in the table have this: {ids}")
+
+
+def test_a_static_feature_that_changes_names_all_series() -> None:
+    table = pa.table({**MANY, "s": [1, 1, 1, 2, 1, 1, 2, 1]})
+    with pytest.raises(DataError, match=r"make it a channel; 2 series in the table have this: 'b', 'd'$"):
+        read_series(table, id="run", time="t", channels=["x"], static=["s"])
+
+
+def test_the_message_names_ten_series_and_counts_the_others() -> None:
+    table = pa.table({"run": np.repeat(np.arange(13), 2), "t": [1, 0] * 13, "x": np.arange(26.0)})
+    with pytest.raises(
+        DataError, match=r"; 13 series in the table have this: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 3 mo"
+    ):
+        read_series(table, id="run", time="t")
+
+
+def test_two_time_zones_name_the_series_that_have_another_than_most(tmp_path) -> None:
+    hours = dict.fromkeys("ab", 0) | {"c": 2, "d": 1}
+    zones = [dt.timezone(dt.timedelta(hours=k)) for k in hours.values()]
+    frame = pd.DataFrame(
+        {
+            "run": [*hours],
+            "t": pd.Series([dt.datetime(2024, 7, 1, tzinfo=zone) for zone in zones], dtype=object),
+        }
+    ).assign(x=1.0)
+    with pytest.raises(DataError, match=r"such as UTC; 2 series have another than UTC: 'c', 'd'$"):
+        read_series(frame, id="run", time="t")
+    file = tmp_path / "t.csv"
+    file.write_text("run,t,x\n" + "".join(f"{one},2024-07-01 00:00+0{k}:00,1\n" for one, k in hours.items()))
+    with pytest.raises(DataError, match=r"such as UTC; 2 series have another than \+00:00: 'c', 'd'$"):
+        read_series(file, id="run", time="t")

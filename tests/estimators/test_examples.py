@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from glasslstm import LSTMRegressor
 from glasslstm.data import Sequences, load_japanese_vowels
 from glasslstm.errors import DataError
 from glasslstm.estimators.augmentation import Augmentation
@@ -158,6 +159,33 @@ def test_shift_and_noise_have_the_deviation_that_was_asked_for() -> None:
     assert not batch.x.any()
 
 
+def test_a_factor_is_the_same_for_all_steps_and_leaves_zero_where_it_is() -> None:
+    x = torch.ones(6, 2, 3)
+    x[4:, 1] = 0  # padding
+    x[2] = 0
+    batch = Batch(x, torch.tensor([6, 4]), torch.zeros(2), torch.ones(2))
+    scaled = Augmentation(np.array([True, True, False]), scale=0.5)(batch, torch.Generator().manual_seed(0)).x
+    assert len(scaled[0, :, :2].unique()) == 4
+    for step in (1, 3):
+        assert torch.equal(scaled[step], scaled[0])
+    assert not scaled[2].any()
+    assert not scaled[4:, 1].any()
+    assert torch.equal(scaled[..., 2], x[..., 2])
+
+
+def test_a_factor_is_around_one_with_the_deviation_that_was_asked_for() -> None:
+    batch = Batch(torch.full((2, 5000, 1), -3.0), torch.full((5000,), 2), torch.zeros(5000), torch.ones(5000))
+    x = Augmentation(np.array([True]), scale=0.2)(batch, torch.Generator().manual_seed(0)).x
+    assert (x / -3).mean() == pytest.approx(1, abs=0.01)
+    assert (x[0] / -3).std() == pytest.approx(0.2, rel=0.05)
+
+
+def test_a_shift_comes_after_the_factor() -> None:
+    batch = Batch(torch.full((1, 5000, 1), 10.0), torch.ones(5000), torch.zeros(5000), torch.ones(5000))
+    x = Augmentation(np.array([True]), scale=0.1, shift=0.5)(batch, torch.Generator().manual_seed(0)).x
+    assert x.std() == pytest.approx((1 + 0.5**2) ** 0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("series", [1, 4])
 def test_windows_that_share_steps_are_never_on_both_sides(series: int) -> None:
     rng = np.random.default_rng(0)
@@ -180,3 +208,29 @@ def test_windows_that_share_all_steps_are_refused() -> None:
     data = Examples(windows, np.zeros((2, 1)), np.ones(2, np.float32))
     with pytest.raises(DataError, match="none is left to train on; choose a larger stride"):
         data.split(0.5, None, 0)
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "c", "d", "e"], [3, 1, 2, 9, 5], None])
+def test_an_estimator_holds_out_all_windows_of_a_series(monkeypatch: pytest.MonkeyPatch, ids: Any) -> None:
+    rng = np.random.default_rng(0)
+    whole = Sequences.from_arrays([rng.normal(size=(n, 1)) for n in (20, 25, 30, 22, 28)], ids=ids)
+    windows = whole.windows(6, horizon=1, target=0)
+    parts: list[tuple[Examples, Examples]] = []
+    split = Examples.split
+    monkeypatch.setattr(Examples, "split", lambda *args: parts.append(split(*args)) or parts[-1])
+    regressor = LSTMRegressor(hidden_size=2, max_epochs=1, refit=False, random_state=0, verbose=False)
+    regressor.fit(windows[rng.permutation(len(windows))])
+    owner = np.repeat(np.arange(5), whole.lengths)
+    sides = [{*owner[part.series.rows()].tolist()} for part in parts[0]]
+    assert sides[0] & sides[1] == set()
+    assert sides[0] | sides[1] == set(range(5))
+    assert len(sides[1]) == 1
+
+
+@pytest.mark.parametrize("fraction", [0.6, 0.9])
+def test_a_series_is_left_to_train_on(fraction: float) -> None:
+    windows = Sequences.from_arrays(np.random.default_rng(0).normal(size=(2, 30, 1))).windows(6)
+    data = Examples(windows, np.zeros(len(windows)), np.ones(len(windows), np.float32))
+    train, judged = data.split(fraction, None, 0)
+    assert {*train.series.ids.tolist()} | {*judged.series.ids.tolist()} == {0, 1}
+    assert len(train) == len(judged) == 25

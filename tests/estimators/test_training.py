@@ -566,3 +566,54 @@ def test_augmentation_acts_in_training_alone(problem: Any) -> None:
     assert not torch.equal(plain.network_.head.weight, shifted.network_.head.weight)
     for first, second in zip(shifted.predict(problem.X), shifted.predict(problem.X), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_channel_scale_changes_the_training(problem: Any, same_model: Any) -> None:
+    plain, zero, scaled = (
+        problem.make(channel_shift=0, **given).fit(problem.X, problem.y)
+        for given in ({}, {"channel_scale": 0.0}, {"channel_scale": 0.5})
+    )
+    same_model(plain, zero)
+    assert not torch.equal(plain.network_.head.weight, scaled.network_.head.weight)
+
+
+# The length of a training
+
+
+@pytest.mark.parametrize(("updates", "epochs"), [(1, 1), (5, 1), (8, 2), (20, 5), (22, 6), (25, 6)])
+def test_max_updates_is_in_whole_epochs_of_all_batches(problem: Any, updates: int, epochs: int) -> None:
+    settings = {"validation_fraction": 0, "batch_size": 12, "max_epochs": 99}  # 40 series: 4 batches
+    assert problem.make(**settings, max_updates=updates).fit(problem.X, problem.y).n_iter_ == epochs
+
+
+def test_max_updates_is_the_same_training_as_so_many_epochs(problem: Any, same_model: Any) -> None:
+    settings = {"validation_fraction": 0, "batch_size": 10, "max_epochs": 99}
+    by_updates = problem.make(**settings, max_updates=12).fit(problem.X, problem.y)
+    by_epochs = problem.make(**settings | {"max_epochs": 3}).fit(problem.X, problem.y)
+    same_model(by_updates, by_epochs)
+    rates = [[row["learning_rate"] for row in found.history_] for found in (by_updates, by_epochs)]
+    assert rates[0] == rates[1]
+
+
+def test_max_updates_of_a_search_counts_the_batches_of_its_part(problem: Any) -> None:
+    settings = {
+        "validation_fraction": 0.25,
+        "batch_size": 10,
+        "refit": False,
+        "patience": 99,
+        "max_epochs": 99,
+    }
+    found = problem.make(**settings, max_updates=12).fit(problem.X, problem.y)  # 30 series: 3 batches
+    assert len(found.history_) == 4
+    judged = problem.X[20:], problem.y[20:]
+    found = problem.make(**settings, max_updates=12).fit(problem.X[:20], problem.y[:20], validation=judged)
+    assert len(found.history_) == 6
+
+
+def test_max_updates_and_max_epochs_are_both_upper_bounds(problem: Any) -> None:
+    settings = {"validation_fraction": 0, "batch_size": 10, "max_updates": 12}
+    assert [problem.make(**settings, max_epochs=n).fit(problem.X, problem.y).n_iter_ for n in (2, 3, 9)] == [
+        2,
+        3,
+        3,
+    ]

@@ -12,6 +12,7 @@ from glasslstm._console import Commands, say
 from glasslstm._version import __version__
 from glasslstm.cli.about import doctor, info
 from glasslstm.cli.inside import diagnose, report
+from glasslstm.cli.settings import WithTasks
 from glasslstm.cli.speed import bench
 from glasslstm.cli.start import demo
 from glasslstm.cli.train import train
@@ -39,7 +40,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     bench: "glasslstm bench --work training --shapes small,100x4x16x32 --threads 1,2",
 }
 for _command, _example in _COMMANDS.items():
-    app.command(epilog=f"\b\nExample:\n  {_example}")(_command)
+    app.command(cls=WithTasks, epilog=f"\b\nExample:\n  {_example}")(_command)
 
 
 def _print_version(asked: bool) -> None:

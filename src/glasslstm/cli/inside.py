@@ -15,11 +15,11 @@ from glasslstm._console import print_table, say
 from glasslstm._files import check_writable
 from glasslstm._objects import find_object
 from glasslstm.cli.answers import known_targets
-from glasslstm.cli.job import names_in
+from glasslstm.cli.asked import Asked, read_for, without_target
 from glasslstm.cli.runs import load_model
-from glasslstm.cli.settings import task_of
-from glasslstm.cli.shared import AsJson, Channels, Id, Sort, Time, print_json
-from glasslstm.cli.tables import Asked, read_for, truth_of
+from glasslstm.cli.settings import is_forecaster, task_of
+from glasslstm.cli.shared import AsJson, Channels, Id, Sort, Time, names_in, print_json
+from glasslstm.cli.tables import truth_of
 from glasslstm.data import Sequences
 from glasslstm.data.table import column_names
 from glasslstm.errors import ArgumentError, DataError
@@ -107,6 +107,10 @@ def report(
         write_report(*_from_code(model, (2, 3, 4)), path=out)
     else:
         estimator, data = load_model(Path(model)), _needed(data)
+        if train is not None and is_forecaster(estimator):
+            raise ArgumentError(
+                "--train: a forecaster is measured against the seasonal naive forecast; leave it out"
+            )
         others = [_like(estimator, folder) for folder in compare or ()]
         asked = Asked(id_, time, target, channels, sort)
         series, y = _series(estimator, data, asked)
@@ -118,7 +122,9 @@ def report(
             names=[model, *map(str, compare or ())],
             train=None if train is None else _labelled(estimator, train, asked),
             groups={name: _by(name, estimator, data, asked) for name in group or ()} or None,
-            channel_names=series.channel_names,
+            channel_names=None
+            if is_forecaster(estimator)
+            else series.channel_names,  # it has the calendar's too
             sequence_names=series.ids.tolist(),
         )
     say(f"the report is in {out}: open it in a browser")
@@ -164,6 +170,8 @@ def _labelled(estimator: LSTMEstimator, data: Path, asked: Asked) -> tuple[Seque
 
 def _series(estimator: LSTMEstimator, data: Path, asked: Asked) -> tuple[Sequences, NDArray[Any] | None]:
     """Return the series in a table and their targets, or none where none were named and none are there."""
+    if is_forecaster(estimator):
+        return read_for(estimator, data, without_target(asked)), None
     if asked.target or _has_targets(estimator, data):
         return _labelled(estimator, data, asked)
     return read_for(estimator, data, asked), None

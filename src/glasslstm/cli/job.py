@@ -14,11 +14,12 @@ from typing import Any
 from typer import BadParameter
 
 from glasslstm._files import written_whole
-from glasslstm.cli.settings import SETTINGS, TASKS, value_of
+from glasslstm.cli.settings import FORECAST, FORECAST_COLUMNS, SETTINGS, TASKS, check_task, value_of
+from glasslstm.cli.shared import names_in
 from glasslstm.doctor import versions
-from glasslstm.errors import ArgumentError, ArgumentTypeError
+from glasslstm.errors import ArgumentError
 
-__all__ = ["Job", "names_in", "read_config"]
+__all__ = ["Job", "read_config"]
 
 tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -39,6 +40,7 @@ class Job:
     sort: bool = False
     validation: Path | None = None
     group: str | None = None
+    backtest: int | None = None
     record: bool = False
     report: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
@@ -55,8 +57,12 @@ class Job:
         typer.BadParameter
             Where what a training needs is missing.
         """
-        there = {} if file is None else _read(_known(read_config(file), file), f"{file}: ")
+        content = {} if file is None else read_config(file)
+        check_task(given.get("task", content.get("task", "auto")))
+        there = {} if file is None else _read(_known(content, file), f"{file}: ")
         entries = there | _read(given, "--")
+        if entries.get("task") == FORECAST:
+            entries = _read(FORECAST_COLUMNS, "--") | entries
         settings = {name: entries.pop(name) for name in list(entries) if name in SETTINGS}
         for name, word in (("data", "DATA"), ("out", "--out")):
             if name not in entries:
@@ -98,6 +104,7 @@ class Job:
                 raise BadParameter("needed", param_hint=f"--{name}")
         if self.task not in ("auto", *TASKS):
             raise ArgumentError(f"--task: expected auto, {', '.join(TASKS)}, got {self.task!r}")
+        _refuse_misfits(self)
         columns = ("target", "id", "time", "channels", "categories", "static", "group", "sort")
         given = [] if self.is_table else [name for name in columns if getattr(self, name)]
         if given:
@@ -128,18 +135,27 @@ def read_config(file: Path) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in content.items()}
 
 
-def names_in(given: Any) -> tuple[str, ...]:
-    """Return the names in ``a,b,c``, or in a list.
-
-    Raises
-    ------
-    ArgumentTypeError
-        For an empty name, and what is no text.
-    """
-    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
-    if not all(isinstance(name, str) and name for name in names):
-        raise ArgumentTypeError(f"expected names as a,b or a list, none of them empty; got {given!r}")
-    return tuple(names)
+def _refuse_misfits(job: Job) -> None:
+    """Refuse what a forecast cannot be asked for, and what only a forecast can."""
+    if job.task != FORECAST:
+        if job.backtest:
+            raise ArgumentError("--backtest belongs to a forecast; leave it out, or say --task forecast")
+        return
+    if not job.is_table:
+        raise ArgumentError(
+            f"{job.data}: a .ts file has no columns; a forecast needs a table with {job.id}, {job.time} and "
+            f"{', '.join(job.target)}"
+        )
+    if len(job.target) > 1:
+        raise ArgumentError(
+            f"--target: a forecast has one, got {', '.join(job.target)}; train a model for each"
+        )
+    for name in ("validation", "group"):
+        if getattr(job, name):
+            raise ArgumentError(
+                f"--{name} does not fit a forecast, which is judged by the end of each series; leave it out, and say "
+                "--backtest 3 or --validation-fraction 0.2"
+            )
 
 
 def _known(content: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -176,6 +192,12 @@ def _text(given: Any) -> str:
     return given
 
 
+def _count(given: Any) -> int:
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise TypeError
+    return given
+
+
 def _flag(given: Any) -> bool:
     if not isinstance(given, bool):
         raise TypeError
@@ -199,6 +221,7 @@ _READ: dict[str, tuple[Callable[[Any], Any], str]] = {
     "sort": _FLAG,
     "validation": _FILE,
     "group": _COLUMN,
+    "backtest": (_count, "a whole number of 0 or more"),
     "record": _FLAG,
     "report": _FLAG,
 }

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
-from typing import Annotated, Any, NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Annotated, Any, NamedTuple, TypeGuard, TypeVar
 
 from typer import Option
+from typer.core import TyperCommand
 
-from glasslstm.errors import ArgumentError
+from glasslstm.cli.shared import names_in
+from glasslstm.errors import ArgumentError, MissingExtraError
 from glasslstm.estimators.base import LSTMEstimator
 from glasslstm.estimators.classifier import LSTMClassifier
 from glasslstm.estimators.regressor import LSTMRegressor
 from glasslstm.estimators.settings import settings_of
 from glasslstm.estimators.tagger import LSTMTagger
 
-__all__ = ["SETTINGS", "TASKS", "check_settings", "task_of", "value_of", "with_settings"]
+__all__ = [
+    "FORECAST",
+    "FORECAST_COLUMNS",
+    "SETTINGS",
+    "TASKS",
+    "WithTasks",
+    "check_settings",
+    "check_task",
+    "is_forecaster",
+    "task_of",
+    "value_of",
+    "with_settings",
+]
+
+FORECAST = "forecast"
+FORECAST_COLUMNS = {"id": "unique_id", "time": "ds", "target": "y"}
+"""What the columns of a table are called where nothing else is said, as in the field."""
 
 TASKS: dict[str, type[LSTMEstimator]] = {
     "classify": LSTMClassifier,
@@ -25,9 +44,17 @@ TASKS: dict[str, type[LSTMEstimator]] = {
     "tag": LSTMTagger,
 }
 
+_missing: MissingExtraError | None = None
+try:
+    from glasslstm.forecasting import LSTMForecaster
+except MissingExtraError as error:
+    _missing = error
+else:
+    TASKS[FORECAST] = LSTMForecaster
+
 # What has another name on the command line, and what has an option of its own there.
 _RENAMED = {"random_state": "seed", "target": "target_type"}
-_APART = ("verbose",)  # --quiet
+_APART = dict.fromkeys(TASKS, ("verbose",)) | {FORECAST: ("verbose", "target")}  # --quiet, --target
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -37,9 +64,23 @@ class Setting(NamedTuple):
 
     name: str
     """The estimators' name for it."""
-    entry: Field[Any]
-    tasks: tuple[str, ...]
-    """The tasks whose estimators have it."""
+    entries: dict[str, Field[Any]]
+    """Of each task whose estimator has it."""
+
+    @property
+    def entry(self) -> Field[Any]:
+        """What all of them have alike: type, rule and words."""
+        return next(iter(self.entries.values()))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks whose estimators have it."""
+        return tuple(self.entries)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """By task."""
+        return {task: entry.default for task, entry in self.entries.items()}
 
     @property
     def kind(self) -> str:
@@ -57,10 +98,10 @@ def _all_settings() -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for task, estimator in TASKS.items():
         for name, entry in settings_of(estimator).items():
-            option = _RENAMED.get(name, name)
-            tasks = (*found[option].tasks, task) if option in found else (task,)
-            found[option] = Setting(name, found[option].entry if option in found else entry, tasks)
-    return {option: setting for option, setting in found.items() if setting.name not in _APART}
+            if name not in _APART[task]:
+                option = _RENAMED.get(name, name)
+                found.setdefault(option, Setting(name, {})).entries[task] = entry
+    return found
 
 
 SETTINGS = _all_settings()
@@ -70,6 +111,33 @@ SETTINGS = _all_settings()
 def task_of(estimator: LSTMEstimator) -> str:
     """Return the word for what an estimator does."""
     return next(task for task, kind in TASKS.items() if isinstance(estimator, kind))
+
+
+def check_task(task: object) -> None:
+    """Refuse a task whose extra is not installed.
+
+    Raises
+    ------
+    MissingExtraError
+        With the command that installs it.
+    """
+    if task == FORECAST and _missing is not None:
+        raise _missing
+
+
+class WithTasks(TyperCommand):
+    """A command with ``--task``; it says which extra a task needs before its options are found to be unknown."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        if f"--task={FORECAST}" in args or ("--task", FORECAST) in pairwise(args):
+            check_task(FORECAST)
+        return super().parse_args(ctx, args)
+
+
+def is_forecaster(estimator: LSTMEstimator) -> TypeGuard[LSTMForecaster]:
+    """Return whether an estimator forecasts; false where the extra for it is not installed."""
+    return isinstance(estimator, TASKS.get(FORECAST, ()))
 
 
 def with_settings(command: Command) -> Command:
@@ -91,14 +159,28 @@ def _option(name: str, setting: Setting) -> Any:
     words: str = setting.entry.metadata["words"]
     if setting.tasks != tuple(TASKS):
         words = f"({', '.join(setting.tasks)}) {words}"
-    default = "random" if name == "seed" else str(setting.entry.default).lower()
-    more: dict[str, Any] = {"help": f"{words} [default: {default}]", "show_default": False}
+    more: dict[str, Any] = {"help": f"{words} [default: {_defaults(name, setting)}]", "show_default": False}
     if setting.kind == "bool":
         return Annotated[bool | None, Option(f"{flag}/--no-{flag[2:]}", **more)]
-    plain: Any = {"int": int, "float": float}.get(setting.kind.split(" ")[0], str)
-    if plain is str or (plain is float and "None" in setting.kind):
+    plain = {"int": int, "float": float}.get(setting.kind, int if name == "seed" else None)
+    if plain is None:
         return Annotated[str | None, Option(flag, metavar=_syntax(setting).words, **more)]
     return Annotated[plain | None, Option(flag, **more)]
+
+
+def _defaults(name: str, setting: Setting) -> str:
+    """Return the default, and after it that of a forecast where it is another."""
+    if name == "seed":
+        return "random"
+    texts = list(map(_as_text, setting.defaults.values()))
+    return texts[0] if len(set(texts)) == 1 else f"{texts[0]}; {FORECAST}: {texts[-1]}"
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as the command line takes it."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(str, value)) or "none"
+    return str(value).lower()
 
 
 class _Syntax(NamedTuple):
@@ -111,8 +193,8 @@ class _Syntax(NamedTuple):
 def _syntax(setting: Setting) -> _Syntax:
     if setting.choices:
         return _Syntax("|".join(setting.choices), str)
-    start = re.split(r"[\[ ]", setting.kind)[0]
-    return _SYNTAX.get(start, _Syntax("<text>", str))
+    words, read = next((it for start, it in _SYNTAX.items() if setting.kind.startswith(start)), _TEXT)
+    return _Syntax(words + "|none" * ("None" in setting.kind), read)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -126,12 +208,15 @@ def _weights(text: str) -> str | dict[str, float]:
     return {name.strip(): float(weight) for name, _, weight in pairs}
 
 
+_TEXT = _Syntax("<text>", str)
 _SYNTAX = {
     "int": _Syntax("<int>", int),
-    "float": _Syntax("<float>|none", float),
-    "Sequence": _Syntax("0.1,0.5,0.9|none", _numbers),
-    "Mapping": _Syntax("balanced|a=1,b=2.5|none", _weights),
+    "float": _Syntax("<float>", float),
+    "Sequence[float]": _Syntax("0.1,0.5,0.9", _numbers),
+    "Sequence[str]": _Syntax("a,b", names_in),
+    "Mapping": _Syntax("balanced|a=1,b=2.5", _weights),
 }
+"""By how the annotation starts."""
 
 
 def value_of(name: str, given: Any) -> Any:
@@ -149,7 +234,7 @@ def value_of(name: str, given: Any) -> Any:
         return None
     try:
         return _syntax(setting).read(given)
-    except ValueError:
+    except (TypeError, ValueError):
         allowed = setting.entry.metadata["rule"].allowed
         raise ArgumentError(
             f"--{name.replace('_', '-')}: expected {allowed}, written as {_syntax(setting).words}; got {given!r}"

@@ -1,58 +1,41 @@
-"""Tables read for a training, and for a model that knows what it was trained on."""
+"""Tables read for a training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glasslstm.cli.job import Job, names_in
-from glasslstm.data import Sequences, iter_series, read_series, read_ts
-from glasslstm.data.opened import open_source
+from glasslstm.cli.job import Job
+from glasslstm.cli.settings import FORECAST, SETTINGS
+from glasslstm.data import Sequences, read_series, read_ts
 from glasslstm.data.table import column_names
-from glasslstm.errors import ArgumentError, DataError
+from glasslstm.errors import DataError
 from glasslstm.estimators.base import LSTMEstimator
 
-__all__ = [
-    "Asked",
-    "Blocks",
-    "blocks_for",
-    "groups_of",
-    "read_for",
-    "read_job",
-    "roles_of",
-    "truth_of",
-    "with_labels",
-]
-
-
-class Asked(NamedTuple):
-    """What the command line says of a table that is read for a model; what it does not say, the model knows."""
-
-    id: str | None = None
-    time: str | None = None
-    target: str | None = None
-    channels: str | None = None
-    sort: bool = False
+__all__ = ["groups_of", "read_job", "roles_of", "truth_of", "with_labels"]
 
 
 def read_job(job: Job, data: Path, per_step: bool | None) -> Sequences:
     """Read the series of a training, or those that it is validated with."""
-    missing = job.settings.get("missing", "error")
+    missing = job.settings.get("missing", _default_of("missing", job.task))
     if not job.is_table:
         return read_ts(data, missing=missing)
     assert job.id is not None
     assert job.time is not None
     several = len(job.target) > 1
+    if job.task == FORECAST:  # its target is a channel
+        target: str | list[str] | None = None
+    else:
+        target = list(job.target) if several else job.target[0]
     return read_series(
         data,
         id=job.id,
         time=job.time,
-        target=list(job.target) if several else job.target[0],
+        target=target,
         channels=_channels(job),
         categories=job.categories,
         static=job.static,
@@ -98,48 +81,6 @@ def roles_of(job: Job, series: Sequences) -> dict[str, Any] | None:
     return {role: names for role, names in roles.items() if names}
 
 
-def read_for(
-    estimator: LSTMEstimator, data: Path, asked: Asked, *, target: bool = False, per_step: bool | None = None
-) -> Sequences:
-    """Read the series in `data` for a model, with their targets if asked to: those of the model's kind by default.
-
-    Raises
-    ------
-    ArgumentError, DataError
-        For columns that nobody knows, and what cannot be read or does not fit the model.
-    """
-    if data.suffix.lower() == ".ts":
-        series = _read_ts(estimator, data, asked)
-        if target and series.targets is None:
-            raise DataError(f"{data}: there are no classes or targets in it to compare with")
-        return series
-    request = _request(estimator, asked, target=target)
-    if target and per_step is not None:
-        request["per_step"] = per_step
-    return _renamed(read_series(data, **request), estimator)
-
-
-class Blocks(NamedTuple):
-    """Whole series, some at a time."""
-
-    blocks: Iterator[Sequences]
-    steps: int
-    """Of all of them."""
-
-
-def blocks_for(estimator: LSTMEstimator, data: Path, asked: Asked) -> Blocks:
-    """Read the series in `data` for a model with bounded memory, where the kind of file allows it."""
-    if data.suffix.lower() == ".ts":
-        series = _read_ts(estimator, data, asked)
-        return Blocks((series[rows] for rows, _ in series.blocks(_STEPS)), series.steps)
-    request = _request(estimator, asked)
-    blocks = (_renamed(part, estimator) for part in iter_series(data, **request, steps=_STEPS))
-    if data.is_dir() or data.suffix.lower() in (".parquet", ".pq"):
-        return Blocks(blocks, open_source(data).rows)
-    whole = list(blocks)  # views of what is in memory anyway
-    return Blocks(iter(whole), sum(part.steps for part in whole))
-
-
 def truth_of(estimator: LSTMEstimator, series: Sequences) -> NDArray[Any] | None:
     """Return the targets as the model takes them: of each series, or in step with the rows of their values."""
     return series.step_targets if estimator.per_step else series.targets
@@ -172,74 +113,20 @@ def with_labels(series: Sequences, classes: NDArray[Any]) -> Sequences:
     return replace(series, **{"step_targets" if steps else "targets": classes[found]})
 
 
-_STEPS = 1 << 18  # about so many at a time
+def _default_of(setting: str, task: str) -> Any:
+    """Return a default that is known before there is an estimator; tasks to be found from the data have one alike."""
+    defaults = SETTINGS[setting].defaults
+    return defaults[task] if task in defaults else next(iter(defaults.values()))
 
 
 def _channels(job: Job) -> list[str] | None:
-    """Return the channels, without the column of groups."""
+    """Return the channels, without the column of groups; those of a forecast with its target."""
+    if job.task == FORECAST and job.channels is not None:
+        return list(dict.fromkeys([*job.target, *job.channels, *job.settings.get("future_covariates", ())]))
     if job.channels is not None or job.group is None:
         return None if job.channels is None else list(job.channels)
     others = {job.id, job.time, job.group, *job.target, *job.static}
     return [name for name in column_names(job.data) if name not in others]
-
-
-def _read_ts(estimator: LSTMEstimator, data: Path, asked: Asked) -> Sequences:
-    given = [name for name, value in asked._asdict().items() if value]
-    if given:
-        raise ArgumentError(f"--{given[0]}: {data} is a .ts file, which has no columns; leave it out")
-    return read_ts(data, missing=estimator.missing)
-
-
-def _request(estimator: LSTMEstimator, asked: Asked, *, target: bool = False) -> dict[str, Any]:
-    """Return the arguments to read a table with."""
-    roles: Mapping[str, Any] = estimator.table_ or {}
-    given = {"id": asked.id, "time": asked.time} | ({"target": asked.target} if target else {})
-    columns = {role: name or roles.get(role) for role, name in given.items()}
-    for role, name in columns.items():
-        if not name:
-            raise ArgumentError(f"the model does not know the {role} column; name it with --{role}")
-    if asked.target and "," in asked.target:
-        columns["target"] = list(names_in(asked.target))
-    old = _names(estimator)
-    new = dict(zip(old, _channel_names(estimator, asked), strict=False))
-    return columns | {
-        "channels": _channel_names(estimator, asked),
-        "categories": [new.get(name, name) for name in roles.get("categories", ())],
-        "static": list(roles.get("static", ())),
-        "per_step": target and estimator.per_step,
-        "missing": estimator.missing,
-        "sort": asked.sort,
-    }
-
-
-def _names(estimator: LSTMEstimator) -> list[str]:
-    return [str(name) for name in getattr(estimator, "feature_names_in_", ())]
-
-
-def _channel_names(estimator: LSTMEstimator, asked: Asked) -> list[str]:
-    known, count = _names(estimator), estimator.n_features_in_
-    names = known if asked.channels is None else list(names_in(asked.channels))
-    if not names:
-        raise ArgumentError(
-            f"the model does not know the names of its {count} channels; name their columns, in the order of the "
-            "training, with --channels a,b,c"
-        )
-    if len(names) != count:
-        raise ArgumentError(
-            f"--channels: expected the {count} channels of the model{' (' * bool(known)}{', '.join(known)}"
-            f"{')' * bool(known)}, in the order of the training; got {len(names)}: {', '.join(names)}"
-        )
-    return names
-
-
-def _renamed(series: Sequences, estimator: LSTMEstimator) -> Sequences:
-    """Return the series with their channels called as in training."""
-    names = tuple(_names(estimator))
-    if not names or names == series.channel_names:
-        return series
-    new = dict(zip(series.channel_names or (), names, strict=True))
-    categories = {new.get(name, name): texts for name, texts in series.categories.items()}
-    return replace(series, channel_names=names, categories=categories)
 
 
 def _value(label: object) -> float | str:

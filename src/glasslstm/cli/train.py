@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
 from typer import Argument, Option
 
 from glasslstm._console import say
-from glasslstm._extras import require
 from glasslstm._files import check_writable
-from glasslstm.cli.choices import Parts, by_class, found_task, is_first_process, parts_of, seed_of
+from glasslstm.cli.choices import by_class, found_task, is_first_process, parts_of, seed_of
 from glasslstm.cli.job import Job
-from glasslstm.cli.runs import EpochLog, Run
-from glasslstm.cli.settings import SETTINGS, TASKS, check_settings, task_of, with_settings
+from glasslstm.cli.runs import Run
+from glasslstm.cli.settings import (
+    FORECAST,
+    SETTINGS,
+    TASKS,
+    check_settings,
+    with_settings,
+)
 from glasslstm.cli.shared import Quiet
-from glasslstm.cli.tables import read_job, roles_of, truth_of
+from glasslstm.cli.tables import read_job
+from glasslstm.cli.training import fill
 from glasslstm.data import Sequences
-from glasslstm.doctor import versions
-from glasslstm.errors import ArgumentError, MissingExtraError
+from glasslstm.errors import ArgumentError
 from glasslstm.estimators.base import LSTMEstimator
 from glasslstm.estimators.settings import FOLDER, check_parameters
 
@@ -40,16 +43,23 @@ def train(
             "whose series stand together), or a .ts file, which needs no --target, --id and --time."
         ),
     ] = None,
-    target: Annotated[Names, Option(help="The column with the target, or several as a,b.")] = None,
-    id_: Annotated[Names, Option("--id", help="The column that says which series a row belongs to.")] = None,
-    time: Annotated[Names, Option(help="The column that says when: numbers, dates or times.")] = None,
+    target: Annotated[
+        Names, Option(help="The column with the target, or several as a,b. [forecast: y]")
+    ] = None,
+    id_: Annotated[
+        Names,
+        Option("--id", help="The column that says which series a row belongs to. [forecast: unique_id]"),
+    ] = None,
+    time: Annotated[
+        Names, Option(help="The column that says when: numbers, dates or times. [forecast: ds]")
+    ] = None,
     out: Annotated[Path | None, Option(help="The folder for the run.")] = None,
     task: Annotated[
         Names,
         Option(
-            metavar="auto|classify|regress|tag",
+            metavar="auto|classify|regress|tag|forecast",
             help="What to learn; auto: tag where the target changes within a series, classify text, true and false, "
-            "and few whole numbers, regress other numbers. [default: auto]",
+            "and few whole numbers, regress other numbers, and never forecast. [default: auto]",
         ),
     ] = None,
     channels: Annotated[
@@ -74,6 +84,14 @@ def train(
         Names,
         Option(help="A column: series of the same value are never on both sides of the validation split."),
     ] = None,
+    backtest: Annotated[
+        int | None,
+        Option(
+            min=0,
+            help="(forecast) First train without so many windows at the end of each series, and say how that does on "
+            "them. [default: 0]",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, Option(help="A TOML file with options under their names here; flags win over it.")
     ] = None,
@@ -91,7 +109,7 @@ def train(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Train a classifier, a regressor or a tagger, and leave a folder with all that there is to know of it.
+    """Train a classifier, regressor, tagger or forecaster, and leave a folder with all that there is to know of it.
 
     The folder holds the model, config.toml (what repeats the run), metrics.json, history.csv, log.txt and report.html.
     """
@@ -108,6 +126,7 @@ def train(
         "sort": sort,
         "validation": validation,
         "group": group,
+        "backtest": backtest,
         "record": record,
         "report": report,
         **settings,
@@ -130,7 +149,7 @@ def train(
     estimator = _estimator(job, found, **more)
     parts = parts_of(job, estimator, series)
     _say_what_is_there(job, found, series)
-    _train(job, run, estimator, series, parts)
+    fill(run, job, estimator, series, parts)
 
 
 def _file(config: Path | None, from_: Path | None) -> Path | None:
@@ -145,6 +164,8 @@ def _file(config: Path | None, from_: Path | None) -> Path | None:
 def _estimator(job: Job, task: str, **more: Any) -> LSTMEstimator:
     check_settings(task, job.settings)
     parameters = {SETTINGS[name].name: value for name, value in job.settings.items()}
+    if task == FORECAST:
+        parameters["target"] = job.target[0]
     estimator = TASKS[task](**parameters | more)
     check_parameters(estimator)
     return estimator
@@ -158,6 +179,8 @@ def _say_what_is_there(job: Job, task: str, series: Sequences) -> None:
     listed = f"{series.channels}" if names is None else ", ".join(names[:10]) + ", ..." * (len(names) > 10)
     say(f"{len(series)} series, {series.steps} steps, channels {listed}")
     say(f"task: {task}{how}")
+    if task == FORECAST:
+        return
     some = series[np.unique(np.linspace(0, len(series) - 1, _LOOKED_AT).astype(np.int64))]
     intervals = some.intervals()
     if intervals and intervals.irregular and not job.settings.get("step_duration"):
@@ -167,86 +190,3 @@ def _say_what_is_there(job: Job, task: str, series: Sequences) -> None:
 
 
 _LOOKED_AT = 10_000  # series whose time stamps are looked at
-
-
-def _train(job: Job, run: Run, estimator: LSTMEstimator, series: Sequences, parts: Parts) -> None:
-    task, parameters = task_of(estimator), estimator.get_params()
-    settings = {name: parameters[one.name] for name, one in SETTINGS.items() if task in one.tasks}
-    known = replace(job, task=task, channels=series.channel_names, categories=tuple(series.categories))
-    first = is_first_process()
-    if first and not run.finished:  # what is there stays together until the new model is
-        known.write(run.config, settings)
-    start = perf_counter()
-    _fit(estimator, parts, run if first else None, record=job.record)
-    estimator.table_ = roles_of(known, series)
-    if first:
-        metrics = _metrics(estimator, series, perf_counter() - start)
-        run.keep(estimator, metrics, lambda path: known.write(path, settings))
-        _say_how_it_went(run, metrics)
-        if job.report and not estimator.interrupted_:
-            _write_report(run, estimator, parts[1] or parts[0])
-    if estimator.interrupted_:  # the model is the best one until then
-        raise KeyboardInterrupt
-
-
-def _fit(estimator: LSTMEstimator, parts: Parts, run: Run | None, *, record: bool) -> None:
-    """Train, and write into the run's log how it goes."""
-    training, validation = parts
-    if run is None:
-        estimator.fit(training, validation=validation, record=record)
-        return
-    run.say(
-        f"{task_of(estimator)}: {len(training)} series, {training.steps} steps, seed {estimator.random_state}"
-    )
-    try:
-        estimator.fit(training, validation=validation, record=record, loggers=[EpochLog(run)])
-    except BaseException as error:
-        run.say(f"ended without a model: {error or type(error).__name__}")
-        raise
-    run.say("interrupted" if estimator.interrupted_ else "ended")
-
-
-def _metrics(estimator: LSTMEstimator, series: Sequences, seconds: float) -> dict[str, Any]:
-    return {
-        "task": task_of(estimator),
-        "n_series": len(series),
-        "n_steps": series.steps,
-        "epochs": estimator.n_iter_,
-        "best": estimator.history_[estimator.best_epoch_ - 1],
-        "interrupted": estimator.interrupted_,
-        "fit_seconds": round(seconds, 2),
-        "seed": estimator.random_state,
-        "versions": versions(),
-    }
-
-
-def _say_how_it_went(run: Run, metrics: Mapping[str, Any]) -> None:
-    say(f"best epoch {metrics['best']['epoch']} of {metrics['epochs']}: {_in_words(metrics['best'])}")
-    say(f"the run is in {run.folder}: glasslstm predict {run.folder} DATA --out predictions.csv")
-
-
-def _in_words(epoch: Mapping[str, float]) -> str:
-    """Return the validation's figures, then the training's."""
-    words = {"valid": "validation", "train": "training"}
-    return ", ".join(
-        f"{word} {name.partition('_')[2].replace('_', ' ')} {value:.4f}"
-        for start, word in words.items()
-        for name, value in sorted(epoch.items())
-        if name.startswith(start)
-    )
-
-
-def _write_report(run: Run, estimator: LSTMEstimator, series: Sequences) -> None:
-    """Write a page about some of the series that the search was judged by, or else trained on."""
-    try:
-        require("plotly", extra="report")
-        from glasslstm.insight.report import report  # noqa: PLC0415 - it needs an extra
-    except MissingExtraError as error:
-        say(f"no report: {error}")
-        return
-    some = series[np.unique(np.linspace(0, len(series) - 1, _REPORTED).astype(np.int64))]
-    report(estimator, some, truth_of(estimator, some), path=run.report, sequence_names=some.ids.tolist())
-    say(f"the report is in {run.report}: open it in a browser")
-
-
-_REPORTED = 200  # series in a report: it takes some seconds

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from glasslstm.data import columns as col
+from glasslstm.data.checks import others
 from glasslstm.data.layout import Layout
 from glasslstm.data.sequences import Sequences
 from glasslstm.errors import DataError
@@ -39,6 +40,11 @@ class Rows:
     def series(self, row: int) -> str:
         """Name the series of a row."""
         return f"{self.where}: series {self.show(self.layout.id, row)}"
+
+    def others(self, found: NDArray[Any]) -> str:
+        """Name all series of some rows, if they are of more than one."""
+        ids = self.columns[self.layout.id].take(found)
+        return others(pc.unique(ids).to_pylist(), self.scope)
 
     def step(self, row: int) -> str:
         """Name the time of a row."""
@@ -105,6 +111,7 @@ def _reordered(
         raise DataError(
             f"{rows.series(row)} has {rows.step(row)} more than once; within a series each time must be "
             f"there once: drop the duplicates, or check that {rows.layout.id!r} tells all series apart"
+            f"{rows.others(order[twice])}"
         )
     falls = np.flatnonzero(same & (times[given][1:] < times[given][:-1]))
     if len(falls) and not rows.layout.sort:
@@ -112,6 +119,7 @@ def _reordered(
         raise DataError(
             f"{rows.series(before)} is not sorted by time: {rows.step(after)} comes after {rows.step(before)}"
             "; rows sorted by time are required: sort the table, or ask for it with sort=True (--sort)"
+            f"{rows.others(given[falls])}"
         )
     columns = {name: column.take(order) for name, column in rows.columns.items()}
     return replace(rows, columns=columns), times[order], series[order]
@@ -162,7 +170,7 @@ def _refuse_gaps(rows: Rows, values: NDArray[np.floating]) -> None:
     raise DataError(
         f"{rows.series(row)} at {rows.step(row)}: channel {rows.layout.channels[k]!r} is "
         f"{'missing' if gap else 'infinite'}; such values {rows.scope}: {count} of {values.size} "
-        f"({count / values.size:.2%}); {remedy}"
+        f"({count / values.size:.2%}); {remedy}{rows.others(np.flatnonzero(~fine.all(axis=1)))}"
     )
 
 
@@ -200,7 +208,7 @@ def _refuse_no_value(rows: Rows, name: str, job: str, starts: NDArray[np.int64])
         raise DataError(
             f"{rows.series(row)} at {rows.step(row)}: the {job} {name!r} is "
             f"{'missing' if lost[row].as_py() else 'infinite'}; such series {rows.scope}: {count} of {len(starts)}; "
-            "fill it in, or drop them"
+            f"fill it in, or drop them{rows.others(wrong)}"
         )
 
 
@@ -215,11 +223,11 @@ def _refuse_change(rows: Rows, name: str, starts: NDArray[np.int64]) -> None:
     if name in rows.layout.static:
         raise DataError(
             f"{rows.series(before)} has two values of a static feature: {both}; it must be the same in all rows "
-            "of a series: make it a channel"
+            f"of a series: make it a channel{rows.others(np.flatnonzero(changed))}"
         )
     raise DataError(
         f"{rows.series(before)} has two labels: {both}; a series has one label, the same in all its rows; "
-        "for a label at each step, per_step=True"
+        f"for a label at each step, per_step=True{rows.others(np.flatnonzero(changed))}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from glasslstm.errors import ArgumentError, ArgumentTypeError, DataError
 if TYPE_CHECKING:
     from glasslstm.data.sequences import Sequences
 
-__all__ = ["Missing", "check_finite", "check_fit", "positions_in", "refuse_beside"]
+__all__ = ["Missing", "check_finite", "check_fit", "named", "others", "positions_in", "refuse_beside"]
 
 Missing: TypeAlias = Literal["error", "mask"]
 """What to do with a missing value: refuse it, or keep it as NaN for the estimator to fill and to tell."""
@@ -56,14 +56,42 @@ def check_finite(series: Sequences, missing: Missing) -> None:
     k, step, channel = place
     nan = bool(np.isnan(series[k][step, channel]))
     refused = np.isinf if missing == "mask" else _not_finite
-    count = sum(int(refused(values).sum()) for _, values in series.blocks())
+    counts = _count_by_series(series, refused)
+    count = int(counts.sum())
     total = series.steps * series.channels
     kinds = "infinite" if missing == "mask" else "NaN or infinite"
     remedy = "fill or drop them first" + (", or set missing='mask'" if nan else "")
     raise DataError(
         f"X: series {k} has {'NaN' if nan else 'infinity (inf)'} at step {step}, channel {series.name_of(channel)} "
         f"(all counted from 0; {count} of {total} values, {count / total:.2%}, are {kinds}); {remedy}"
+        f"{others(series.ids[counts > 0].tolist())}"
     )
+
+
+def named(ids: Iterable[Any]) -> str:
+    """Return what some series are called: at most ten of them, and how many more there are.
+
+    Examples
+    --------
+    >>> named(["a", "b"]), named(range(12))
+    ("'a', 'b'", '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more')
+    """
+    found = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(map(repr, found[:_NAMED])) + more
+
+
+def others(ids: Iterable[Any], where: str = "") -> str:
+    """Return the end of a message about the first of some series: what all of them are called, if there are others.
+
+    Examples
+    --------
+    >>> others(["a", "b"], "in the table"), others(["a"])
+    ("; 2 series in the table have this: 'a', 'b'", '')
+    """
+    found = list(ids)
+    place = f"{where} " if where else ""
+    return f"; {len(found)} series {place}have this: {named(found)}" if len(found) > 1 else ""
 
 
 def positions_in(indices: Sequence[int] | NDArray[Any], count: int) -> NDArray[np.int64]:
@@ -86,6 +114,19 @@ def refuse_beside(arguments: Mapping[str, object]) -> None:
         raise ArgumentError(
             f"{', '.join(given)}: X is a Sequences, which has its own; set them there, with dataclasses.replace"
         )
+
+
+_NAMED = 10  # a message has room for some names
+
+
+def _count_by_series(
+    series: Sequences, test: Callable[[NDArray[np.floating]], NDArray[np.bool_]]
+) -> NDArray[np.int64]:
+    counts = np.zeros(len(series), np.int64)
+    for chosen, values in series.blocks():
+        lengths = series.lengths[chosen]
+        counts[chosen] = np.add.reduceat(test(values).sum(axis=1), np.cumsum(lengths) - lengths)
+    return counts
 
 
 def _not_finite(values: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from narwhals.typing import IntoDataFrame
 
+from glasslstm.data.checks import named
 from glasslstm.data.columns import to_array, to_integers, to_numbers
 from glasslstm.errors import ArgumentTypeError, DataError
 
@@ -99,8 +101,10 @@ class _Frame:
         yield Piece(self.where, 0, pa.table({name: to_array(table[name]) for name in names}))
 
 
-def open_frame(source: Any, where: str = "the table", *, time: str | None = None) -> Source:
-    """Return the dataframe in `source`, whose column `time` may have one time zone only."""
+def open_frame(
+    source: Any, where: str = "the table", *, id: str | None = None, time: str | None = None
+) -> Source:
+    """Return the dataframe in `source`, whose column `time` may have one time zone only, in all series of `id`."""
     try:
         frame: nw.DataFrame[Any] = nw.from_native(source, eager_only=True)
         names = frame.columns
@@ -115,14 +119,15 @@ def open_frame(source: Any, where: str = "the table", *, time: str | None = None
         raise DataError(f"{where}: column names must be text; got {names!r}: rename the columns")
     if time is not None and time in names and frame[time].dtype == nw.Object:
         # Dates of Python in pandas: Arrow would take the first zone for all.
-        zones = {str(getattr(value, "tzinfo", None)) for value in frame[time].to_list()}
-        _refuse_two_zones(where, time, zones)
+        zones = [str(getattr(value, "tzinfo", None)) for value in frame[time].to_list()]
+        _refuse_two_zones(where, time, zones, frame[id].to_list() if id in names else ())
     return _Frame(where, frame)
 
 
-def open_csv(path: Path, *, keys: Collection[str], targets: Collection[str], time: str | None) -> Source:
+def open_csv(path: Path, *, keys: Sequence[str], targets: Collection[str], time: str | None) -> Source:
     """Return the table in a CSV file. Its columns `keys` and `targets` have the types that their texts allow.
 
+    The first of `keys` is the id.
     See :func:`glasslstm.data.read_series` for the rules.
     """
     with reading(path, "CSV (UTF-8, separated by commas)") as file:
@@ -135,7 +140,8 @@ def open_csv(path: Path, *, keys: Collection[str], targets: Collection[str], tim
         table.column_names  # noqa: B018 - decodes the names
         if time and time in table.column_names and getattr(table.schema.field(time).type, "tz", None):
             file.seek(0)
-            _refuse_two_zones(str(path), time, _csv_zones(file, time))
+            ids = table[keys[0]].to_pylist() if keys and keys[0] in table.column_names else ()
+            _refuse_two_zones(str(path), time, _csv_zones(file, time), ids)
     typed = {**dict.fromkeys(keys, to_integers), **dict.fromkeys(targets, to_numbers)}
     columns = zip(table.column_names, table.columns, strict=True)
     arrays = [typed[name](column) if name in typed else column for name, column in columns]
@@ -160,21 +166,28 @@ def reading(path: Path, form: str) -> Iterator[pa.NativeFile]:
 _WITH_LINE_BREAKS = pa_csv.ParseOptions(newlines_in_values=True)
 
 
-def _csv_zones(file: pa.NativeFile, time: str) -> set[str]:
-    """Return the distances from UTC as they are written; Arrow turns them all into UTC."""
+def _csv_zones(file: pa.NativeFile, time: str) -> list[str]:
+    """Return of each row the distance from UTC as it is written; Arrow turns them all into UTC."""
     options = pa_csv.ConvertOptions(column_types={time: pa.string()}, include_columns=[time])
     texts = pa_csv.read_csv(file, parse_options=_WITH_LINE_BREAKS, convert_options=options)[time]
     zones = pc.extract_regex(texts, r"(?P<zone>Z|[-+]\d{2}:?\d{2}|[-+]\d{2})\s*$")
-    found = set(pc.unique(pc.struct_field(zones, "zone")).to_pylist())
-    return {"+00:00" if zone == "Z" else str(zone) for zone in found}
+    found = pc.struct_field(zones, "zone").to_pylist()
+    return ["+00:00" if zone == "Z" else str(zone) for zone in found]
 
 
-def _refuse_two_zones(where: str, time: str, zones: set[str]) -> None:
-    if len(zones) > 1:
-        raise DataError(
-            f"{where}: the time column {time!r} has {len(zones)} time zones: {', '.join(sorted(zones)[:3])}; write all "
-            "times in one, such as UTC"
-        )
+def _refuse_two_zones(where: str, time: str, zones: Sequence[str], ids: Sequence[Any]) -> None:
+    """Refuse more than one zone, and say which series have another than most rows."""
+    counts = Counter(zones)
+    if len(counts) < 2:
+        return
+    usual = counts.most_common(1)[0][0]
+    rows = zip(zones, ids, strict=False)  # there may be no ids
+    others = list(dict.fromkeys(one for zone, one in rows if zone != usual))
+    which = f"; {len(others)} series have another than {usual}: {named(others)}" if others else ""
+    raise DataError(
+        f"{where}: the time column {time!r} has {len(counts)} time zones: {', '.join(sorted(counts)[:3])}; write all "
+        f"times in one, such as UTC{which}"
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -125,10 +125,11 @@ def open_source(
 ) -> Source:
     """Return the table in `source`, all columns.
 
-    In a CSV file, which has no types, the columns `keys` and `targets` are typed by their texts.
+    In a CSV file, which has no types, the columns `keys` and `targets` are typed by their texts. The first of `keys` is
+    the id.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return open_frame(source, time=time)
+        return open_frame(source, id=next(iter(keys), None), time=time)
     path = Path(source)
     suffix = path.suffix.lower()
     if not path.exists():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glasslstm.data.arrays import steps_in
+from glasslstm.data.checks import others
 from glasslstm.errors import DataError
 
 __all__ = ["Intervals", "as_numbers", "intervals_between", "times_in"]
@@ -75,6 +76,9 @@ def times_in(times: Sequence[ArrayLike], lengths: NDArray[np.int64]) -> NDArray[
     ):
         if not fine.all():
             row = int(fine.argmin())
-            k = int(np.searchsorted(ends, row, side="right"))
-            raise DataError(f"times: of series {k}, that of step {row - ends[k] + lengths[k]} {wrong}")
+            found = np.unique(np.searchsorted(ends, np.flatnonzero(~fine), side="right"))
+            k = int(found[0])
+            raise DataError(
+                f"times: of series {k}, that of step {row - ends[k] + lengths[k]} {wrong}{others(found.tolist())}"
+            )
     return stamps

@@ -133,8 +133,10 @@ class Examples:
     def _apart(self, fraction: float, seed: int) -> tuple[Examples, Examples]:
         """Split windows so that no step is on both sides."""
         series = self.series
-        if len(np.unique(series.ids)) > 1:
-            chooser = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
+        groups = len(np.unique(series.ids))
+        if groups > 1:
+            wanted = min(math.ceil(groups * fraction), groups - 1)
+            chooser = GroupShuffleSplit(1, test_size=wanted, random_state=seed)
             kept, judged = next(chooser.split(np.arange(len(self)), groups=series.ids))
         else:
             cut = np.sort(series.starts)[-math.ceil(len(self) * fraction)]

@@ -111,7 +111,7 @@ class SequenceNetwork(nn.Module):
         """Return what the linear layer gives, which `answer` makes the answer of."""
         x, lengths = self.read(x, lengths)
         output, (h_n, _) = self._run(x, lengths)
-        return self._linear(output if self.per_step else self._pooled(output, h_n, lengths))
+        return self._linear(self._read_from(output, h_n, lengths))
 
     def say(self, features: Tensor) -> Tensor:
         """Return the answer from what is read of the hidden states: (..., D * H) -> (..., K)."""
@@ -129,6 +129,10 @@ class SequenceNetwork(nn.Module):
             if name.startswith("weight_hh")
         }
         return functional_call(self.lstm, weights, (x,), {"lengths": lengths})  # type: ignore[no-any-return]
+
+    def _read_from(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        """Return what the linear layer reads: (T, B, D * H), or (B, D * H) of each sequence."""
+        return output if self.per_step else self._pooled(output, h_n, lengths)
 
     def _pooled(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, D * H) -> (B, D * H)."""

@@ -139,20 +139,32 @@ class Preparation:
 
     def batch(self, series: Sequences, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what the network reads of some of the series: (T, B, inputs), zero past each length."""
+        scaled, lengths = self._scaled(series, rows)
+        valid = np.arange(len(scaled))[:, None] < lengths
+        missing = np.isnan(scaled)
+        filled = self._filled(scaled, missing) if missing.any() else scaled
+        inputs = self._inputs(filled, missing, {k: self._codes(k, series) for k in self.categories})
+        if not valid.all():
+            inputs[~valid] = 0
+        return inputs
+
+    def _scaled(
+        self, series: Sequences, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the standardised columns of some of the series, (T, B, C) with NaN in gaps, and their lengths."""
         x, lengths = series.pad(rows)
         if self.static and series.static is not None:
             static = np.broadcast_to(series.static[rows], (len(x), len(rows), self.static))
             x = np.concatenate([x, static], axis=2)
         if self.duration:
             x = np.concatenate([x, _padded_durations(series, rows)[..., None]], axis=2)
-        scaled = ((x - self.mean) / self.scale).astype(np.float32)
-        valid = np.arange(len(x))[:, None] < lengths
-        missing = np.isnan(scaled)
-        filled = _filled(scaled, missing) if missing.any() else scaled
-        inputs = self._inputs(filled, missing, {k: self._codes(k, series) for k in self.categories})
-        if not valid.all():
-            inputs[~valid] = 0
-        return inputs
+        return ((x - self.mean) / self.scale).astype(np.float32), lengths
+
+    def _filled(self, scaled: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Put the last value before it into each gap; where there is none it stays."""
+        step = np.where(missing, 0, np.arange(len(scaled))[:, None, None])
+        last = np.maximum.accumulate(step, axis=0)
+        return np.take_along_axis(scaled, last, axis=0)
 
     def step(
         self, columns: NDArray[np.float64], before: NDArray[np.float32]
@@ -191,11 +203,11 @@ class Preparation:
     def _codes(self, k: int, series: Sequences) -> NDArray[np.int64]:
         """Return the code that each category of `series` has here; of an unknown one, the one past the last.
 
-        One code at least, for a gap is looked up too before it is zeroed.
+        One code more is for texts that `series` does not list, and for gaps, which are looked up too.
         """
         ours = {text: code for code, text in enumerate(self.categories[k])}
         theirs = series.categories[(self.names or _names(series, self.duration))[k]]
-        return np.array([ours.get(text, len(ours)) for text in theirs] or [len(ours)], np.int64)
+        return np.array([*(ours.get(text, len(ours)) for text in theirs), len(ours)], np.int64)
 
     def _check_columns(self, series: Sequences, estimator: str) -> None:
         if series.channels != self.channels:
@@ -294,13 +306,6 @@ def _times(series: Sequences) -> NDArray[Any]:
     if series.times is None:
         raise DataError("step_duration: the series have no time stamps; give them, or leave it out")
     return series.times
-
-
-def _filled(scaled: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Put the last value before it into each gap; where there is none it stays."""
-    step = np.where(missing, 0, np.arange(len(scaled))[:, None, None])
-    last = np.maximum.accumulate(step, axis=0)
-    return np.take_along_axis(scaled, last, axis=0)
 
 
 def _refuse_overflow(scaler: StandardScaler, missing: NDArray[np.int64], series: Sequences) -> None:

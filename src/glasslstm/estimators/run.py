@@ -57,14 +57,14 @@ class Run:
         """Train with a validation part to find the best epoch, and from the start on everything if asked to."""
         settings = self.estimator
         if not settings.validation_fraction:
-            return self.train("training", data, None, settings.max_epochs)
+            return self.train("training", data, None, settings._epochs(len(data)))
         if held_out is None:
             part, judged = data.split(settings.validation_fraction, self.goal.strata, self.seed)
             everything = data
         else:
             part, judged = data, held_out
             everything = data.joined(held_out) if settings.refit else data
-        found = self.train("search", part, judged, settings.max_epochs)
+        found = self.train("search", part, judged, settings._epochs(len(part)))
         if not settings.refit or found.state.interrupted:
             return found
         try:
@@ -90,10 +90,11 @@ class Run:
         for part, use in ((data, "trained on"), (held_out, "validated with")):
             if part is not None and not part.weigh_anything:
                 raise DataError(f"sample_weight: all that is {use} has the weight 0; give some of it more")
-        preparation = Preparation.of(data.series, duration=settings.step_duration)
+        prepare = self.goal.prepare or partial(Preparation.of, duration=settings.step_duration)
+        preparation = prepare(data.series)
         task = self.goal.task.fitted(data.flat_targets())
         longest = int(data.series.lengths.max())
-        network = settings._network(preparation.inputs, task, longest)
+        network = settings._network(preparation, task, longest)
         schedule = settings.schedule if settings.schedule != "auto" else "constant" if held_out else "cosine"
         plan = Plan(
             max_epochs=epochs,
@@ -106,7 +107,9 @@ class Run:
             decay=schedule == "cosine",
             gradient_clip=settings.gradient_clip,
             weight_averaging=settings.weight_averaging,
-            augment=Augmentation(preparation.augmented, settings.input_noise, settings.channel_shift),
+            augment=Augmentation(
+                preparation.augmented, settings.input_noise, settings.channel_shift, settings.channel_scale
+            ),
         )
         checkpoint = None
         if settings.checkpoint is not None:
@@ -171,7 +174,7 @@ def _record(
     x, lengths, targets, weights = fabric.to_device(tuple(probe.batch(rows)))
 
     def loss(answers: Tensor, truth: Tensor) -> Tensor:
-        mean: Tensor = (task.losses(answers, truth) * weights).sum() / weights.sum()
+        mean: Tensor = (task.losses(answers, truth) * weights).sum() / weights.sum().clamp(min=1e-12)
         return mean
 
     return Record(network, (x, lengths), targets, loss, writer=writer)

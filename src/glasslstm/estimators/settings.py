@@ -22,11 +22,13 @@ __all__ = [
     "FLAG",
     "FOLDER",
     "LIMIT",
+    "NAMES",
     "QUANTILES",
     "RATE",
     "SEED",
     "SHARE",
     "TEXT",
+    "TEXT_OR_NONE",
     "WEIGHTS",
     "WHOLE",
     "Rule",
@@ -129,6 +131,10 @@ LIMIT = Rule(
 )
 FLAG = Rule("True or False", lambda value: isinstance(value, (bool, np.bool_)))
 TEXT = Rule("text", lambda value: isinstance(value, str))
+TEXT_OR_NONE = Rule("None, or text", lambda value: value is None or isinstance(value, str))
+NAMES = Rule(
+    "a tuple or list of names", lambda value: isinstance(value, (list, tuple)) and all(map(TEXT.fits, value))
+)
 FOLDER = Rule(
     "None, or the name of a folder",
     lambda value: value is None or (isinstance(value, (str, os.PathLike)) and value != ""),

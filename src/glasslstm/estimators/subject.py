@@ -205,7 +205,7 @@ def _readable(preparation: Preparation, series: Sequences) -> list[NDArray[Any]]
     """Return what the network reads of each series, (T_i, inputs), but in the units in which the series came."""
     found: list[NDArray[Any]] = [np.empty(0)] * len(series)
     widths = [len(preparation.categories.get(k, ())) + 1 for k in range(len(preparation.mean))]
-    flags = int(preparation.gaps.sum())
+    flags = preparation.inputs - sum(widths)  # and what else is no column
     scale = np.append(np.repeat(preparation.scale, widths), np.ones(flags))
     mean = np.append(np.repeat(preparation.mean, widths), np.zeros(flags))
     for rows in series.batches(256, 65_536):

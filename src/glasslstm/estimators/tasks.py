@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from glasslstm.data.sequences import Sequences
+from glasslstm.estimators.preparation import Preparation
 
 __all__ = ["Classes", "Goal", "Labels", "Numbers", "Quantiles", "Task"]
 
@@ -55,6 +58,8 @@ class Goal(NamedTuple):
     """The class of each series, whose shares a validation part keeps."""
     class_weights: NDArray[np.float64] | None = None
     """How much the targets of each class count, (K,); by default all the same."""
+    prepare: Callable[[Sequences], Preparation] | None = None
+    """How series become inputs, where another way than the usual one is wanted."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Numbers:
-    """M numbers (..., M) in the targets' units, learned as standardised ones.
+    """M numbers (..., M) in the targets' units, learned as standardised ones; NaN is a target that is not known.
 
     `loss` is ``"squared_error"``, ``"absolute_error"``, or ``"huber"``: squared up to one standard deviation of the
     target, and linear beyond (Huber 1964, "Robust estimation of a location parameter", Ann. Math. Statist. 35).
@@ -134,6 +139,8 @@ class Numbers:
         return self.count
 
     def fitted(self, targets: NDArray[Any]) -> Numbers:
+        if self.scale:  # what comes is in standard units
+            return self
         mean, scale = _measured(targets)
         return replace(self, mean=mean, scale=scale)
 
@@ -141,7 +148,7 @@ class Numbers:
         return InUnits(self.mean or (0.0,) * self.count, self.scale or (1.0,) * self.count)
 
     def losses(self, answers: Tensor, targets: Tensor) -> Tensor:
-        error = ((answers - targets) / targets.new_tensor(self.scale)).float()
+        error = (_error(answers, targets) / targets.new_tensor(self.scale)).float()
         if self.loss == "squared_error":
             return error.square().mean(-1)
         if self.loss == "absolute_error":
@@ -149,7 +156,7 @@ class Numbers:
         return nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none").mean(-1)
 
     def errors(self, answers: Tensor, targets: Tensor) -> Tensor:
-        return (answers - targets).square().mean(-1)
+        return _error(answers, targets).square().mean(-1)
 
     def metric_of(self, mean: float) -> float:
         return math.sqrt(mean)
@@ -159,7 +166,8 @@ class Numbers:
 class Quantiles:
     """Q quantiles of M numbers each, (..., M, Q) in the targets' units; the later is never below the earlier.
 
-    The loss is the mean pinball loss of Koenker and Bassett 1978, "Regression quantiles", Econometrica 46.
+    NaN is a target that is not known. The loss is the mean pinball loss of Koenker
+    and Bassett 1978, "Regression quantiles", Econometrica 46.
     """
 
     count: int
@@ -173,6 +181,8 @@ class Quantiles:
         return self.count * len(self.quantiles)
 
     def fitted(self, targets: NDArray[Any]) -> Quantiles:
+        if self.scale:
+            return self
         mean, scale = _measured(targets)
         return replace(self, mean=mean, scale=scale)
 
@@ -182,12 +192,12 @@ class Quantiles:
         return nn.Sequential(Rising(len(self.quantiles)), units)
 
     def losses(self, answers: Tensor, targets: Tensor) -> Tensor:
-        error = (targets[..., None] - answers) / targets.new_tensor(self.scale)[:, None]
+        error = -_error(answers, targets[..., None]) / targets.new_tensor(self.scale)[:, None]
         level = targets.new_tensor(self.quantiles)
         return torch.maximum(level * error, (level - 1) * error).float().mean((-1, -2))
 
     def errors(self, answers: Tensor, targets: Tensor) -> Tensor:
-        error = targets[..., None] - answers
+        error = -_error(answers, targets[..., None])
         level = targets.new_tensor(self.quantiles)
         return torch.maximum(level * error, (level - 1) * error).mean((-1, -2))
 
@@ -222,6 +232,11 @@ class Rising(nn.Module):
         """Add up the first number and the softplus of the others."""
         first, more = numbers.unflatten(-1, (-1, self.count)).split([1, self.count - 1], dim=-1)
         return torch.cat([first, nn.functional.softplus(more)], dim=-1).cumsum(-1)
+
+
+def _error(answers: Tensor, targets: Tensor) -> Tensor:
+    """Return by how much answers are too large: 0, whatever they are, where the target is not known."""
+    return torch.where(targets.isnan(), 0.0, answers - targets)
 
 
 def _measured(targets: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -17,6 +17,7 @@ from glasslstm.insight.case import Loss
 from glasslstm.insight.explained import Explained
 from glasslstm.insight.probe import first_call
 from glasslstm.insight.running import described, first_tensor, run, undisturbed
+from glasslstm.insight.section import Section
 from glasslstm.nn.inputs import Batch
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Subject:
         Returns what simple models read of the sequences, N arrays (T_i, G) of numbers; default: `series`.
     history, best_epoch, record
         Of the training, where they are known: as ``LSTMClassifier.history_``, ``best_epoch_`` and ``record_``.
+    sections
+        What only a model of its kind has to show; the page begins with it.
     """
 
     model: nn.Module
@@ -86,6 +89,7 @@ class Subject:
     history: Sequence[Mapping[str, Any]] = ()
     best_epoch: int | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
 
     def __len__(self) -> int:
         return len(self.series)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import torch
 from torch import nn
@@ -14,6 +18,8 @@ import glasslstm as gl
 from glasslstm.insight import figures
 from glasslstm.insight.figures.gates import ORDERS, SHOWN, unit_order
 from glasslstm.insight.report import report
+from glasslstm.insight.section import Choice, Section
+from glasslstm.insight.subject import subject_of
 
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
@@ -605,3 +611,60 @@ def test_the_table_of_a_long_explanation_has_the_numbers_and_not_what_is_drawn(o
         _, table = explorer.table(0)
         column = table[0].index("integrated gradients of channel 1")
         close([row[column] for row in table[1:]], explanation.channels[:, 1, 1], 1e-3)
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory, sample):
+    """The path of a page with a section of which the reader chooses the figure."""
+    options = {name: partial(sales, name, y) for name, y in (("north", [1.0, 2.0]), ("south", [3.0, 4.0]))}
+    own = Section("shops", "What do the shops sell?", "", [("", Choice("Shop", options))])
+    inputs = (sample[0][:15], LENGTHS)
+    subject = replace(subject_of(Ragged(4), inputs), sections=[own])
+    estimator = SimpleNamespace(_subject=lambda *_: subject)
+    return report(estimator, inputs, path=tmp_path_factory.mktemp("choice") / "report.html")
+
+
+class TestChoice:
+    """Of several figures, only the one that is chosen is there; it is drawn to the size of the page."""
+
+    @staticmethod
+    def seen(page):
+        """Return of each figure that is there its heading, what is drawn, and whether it has the width of its place."""
+        return page.evaluate(
+            """() => [...document.querySelectorAll("#shops figure")].filter((one) => one.offsetParent).map((one) => {
+              const plot = one.querySelector(".plot");
+              const { width } = plot.querySelector("svg.main-svg").getBoundingClientRect();
+              const fits = Math.abs(width - plot.clientWidth) < 2;
+              return [one.querySelector("h4").textContent, [...plot.data[0].y], fits];
+            })"""
+        )
+
+    def choose(self, page, name):
+        page.locator("#shops select").select_option(label=name)
+        page.wait_for_function(
+            f"() => document.querySelectorAll('#shops figure')[{int(name == 'south')}].dataset.drawn"
+        )
+
+    def test_the_reader_chooses(self, opened, shops):
+        with opened(shops) as page:
+            draw(page)
+            assert self.seen(page) == [["north", [1, 2], True]]
+            self.choose(page, "south")
+            assert self.seen(page) == [["south", [3, 4], True]]
+
+    def test_what_was_hidden_while_the_page_changed_fits_it(self, opened, shops):
+        with opened(shops) as page:
+            draw(page)
+            self.choose(page, "south")
+            page.set_viewport_size(NARROW)
+            page.wait_for_timeout(400)
+            page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+            page.evaluate("() => window.dispatchEvent(new Event('afterprint'))")
+            self.choose(page, "north")
+            assert self.seen(page) == [["north", [1, 2], True]]
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def sales(name, y):
+    layout = {"title": {"text": name}, "height": 300, "xaxis": {"title": {"text": "day"}}}
+    return go.Figure(go.Scatter(x=[1, 2], y=y, name="sales"), layout)

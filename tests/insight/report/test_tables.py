@@ -97,3 +97,11 @@ def test_a_line_that_guides_the_eye_has_no_numbers():
 )
 def test_plain(label, text):
     assert plain(label) == text
+
+
+def test_a_line_of_pieces_has_a_row_for_each_visit_and_none_for_a_gap():
+    pieces = go.Scatter(x=[0, 1, None, 1, 2], y=[1.0, 2.0, np.nan, 20.0, 30.0], name="pieces", mode="lines")
+    whole = go.Scatter(x=[0, 1, 2], y=[5.0, 6.0, 7.0], name="whole", mode="lines")
+    (table,) = tables(go.Figure([whole, pieces], AXES))
+    assert table.head == ["class", "whole", "pieces"]
+    assert [*table.rows.values()] == [[0, 5.0, 1.0], [1, 6.0, 2.0], [2, 7.0, 30.0], [1, None, 20.0]]

@@ -28,7 +28,8 @@
     figure.dataset.drawn = "yes";
   }
 
-  const redraw = () => sources.forEach((_, figure) => (paper || figure.dataset.drawn) && draw(figure));
+  const there = (figure) => figure.dataset.drawn || (paper && !figure.closest("[hidden]"));
+  const redraw = () => sources.forEach((_, figure) => there(figure) && draw(figure));
   const coming = new IntersectionObserver(
     (entries) =>
       entries.forEach((entry) => {
@@ -208,6 +209,23 @@
       const details = figure.querySelector("details");
       details.addEventListener("toggle", () => details.open && tabulate(figure));
     });
+  });
+
+  // ---- Choices: of several figures the one that the reader chooses is there.
+  document.querySelectorAll("[data-choice]").forEach((root) => {
+    const list = root.querySelector("[data-control=option]");
+    const update = () =>
+      root.querySelectorAll("[data-option]").forEach((option) => {
+        option.hidden = Boolean(list) && option.dataset.option !== list.value;
+        option.querySelectorAll("figure").forEach((figure) => { // nothing can be drawn to size where it is hidden
+          if (figure.dataset.drawn) Plotly.purge(figure.querySelector(".plot"));
+          delete figure.dataset.drawn;
+          coming.unobserve(figure);
+          coming.observe(figure);
+        });
+      });
+    list?.addEventListener("change", update);
+    update();
   });
 
   // ---- Code to copy.

@@ -15,6 +15,7 @@ from glasslstm.insight.report.sections.failures import failures, plain_number, s
 from glasslstm.insight.report.sections.findings import findings, verdict
 from glasslstm.insight.report.sections.gates import gates
 from glasslstm.insight.report.sections.memory import memory
+from glasslstm.insight.report.sections.own import own_sections
 from glasslstm.insight.report.sections.training import training
 from glasslstm.insight.report.sections.why import why
 from glasslstm.insight.report.sections.worth import learnt, worth
@@ -46,7 +47,9 @@ def _rendered(looks: Sequence[Look], title: str | None, room: int) -> str:
     shown = looks[:_SIDE_BY_SIDE]
     names = " and ".join(look.subject.name for look in shown)
     extent = extent_of([look for look in shown if look.explorable], LIMIT - SIZE_OF_PLOTLY - room)
-    sections = {
+    own = own_sections(shown)
+    sections = {name: (heading, _each(shown, build)) for name, (heading, build) in own.items()}
+    sections |= {
         "findings": ("Is anything wrong, and what should I change?", _each(shown, findings)),
         "memory": ("Does it remember long enough?", _each(shown, memory)),
         "gates": (

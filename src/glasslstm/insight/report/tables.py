@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,8 +83,12 @@ def _add(figure: go.Figure, trace: Any, found: dict[tuple[str, str], Table]) -> 
     columns = dict(_columns(trace, value, plain(trace.name) or titles[value]))
     start = len(table.head)
     table.head += columns
+    visits: Counter[Any] = Counter()
     for k, where in enumerate(_places(trace, at, len(next(iter(columns.values()))))):
-        row = table.rows.setdefault(where, [where])
+        if where is None:  # a gap between two pieces of a line
+            continue
+        visits[where] += 1  # a line of several pieces may come again
+        row = table.rows.setdefault(where if visits[where] == 1 else (where, visits[where]), [where])
         row.extend([None] * (start - len(row)) + [column[k] for column in columns.values()])
     for row in table.rows.values():
         row.extend([None] * (len(table.head) - len(row)))
