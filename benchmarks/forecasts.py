@@ -41,10 +41,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--no-write", action="store_true", help="leave docs/forecasts.md as it is")
     arguments = parser.parse_args()
-    lines = []
+    lines: list[str] = []
     for name in arguments.only:
-        lines += [*PARTS[name](arguments.seeds), ""]
-        print("\n".join(lines[-len(PARTS) :]), flush=True)
+        found = [*PARTS[name](arguments.seeds), ""]
+        print(*found, sep="\n", flush=True)
+        lines += found
     if not arguments.no_write:
         before, rest = PAGE.read_text().split(START)
         PAGE.write_text(before + "\n".join([START, "", *lines, END]) + rest.split(END)[1])

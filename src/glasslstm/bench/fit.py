@@ -106,11 +106,14 @@ class _Sides:
         return losses
 
     def _first_weights(self, seed: int) -> dict[str, Tensor]:
+        from glasslstm.data import Sequences  # noqa: PLC0415 - an extra
+        from glasslstm.estimators.preparation import Preparation  # noqa: PLC0415 - an extra
         from glasslstm.estimators.tasks import Classes  # noqa: PLC0415 - an extra
 
+        preparation = Preparation.of(Sequences.from_arrays(self.X))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = self._classifier._network(self.shape.I, Classes(_CLASSES), self.shape.T)
+            network = self._classifier._network(preparation, Classes(_CLASSES), self.shape.T)
         return dict(network.state_dict())
 
 

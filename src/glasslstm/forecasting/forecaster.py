@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from glasslstm.data.checks import named
@@ -34,7 +33,6 @@ from glasslstm.estimators.settings import (
 )
 from glasslstm.estimators.tasks import Goal, Numbers, Quantiles, Task
 from glasslstm.forecasting.backtest import Answer, Backtest
-from glasslstm.forecasting.baselines import BASELINES
 from glasslstm.forecasting.checks import check_future, check_history
 from glasslstm.forecasting.forecast import Forecast
 from glasslstm.forecasting.frequency import Frequency
@@ -49,9 +47,9 @@ from glasslstm.forecasting.histories import (
     with_future,
 )
 from glasslstm.forecasting.network import ForecastNetwork
-from glasslstm.forecasting.origins import Windows, rolling_origin
 from glasslstm.forecasting.preparation import WindowPreparation
 from glasslstm.forecasting.problem import Problem, check_size, check_transform
+from glasslstm.forecasting.rolling import backtested
 from glasslstm.forecasting.transforms import TRANSFORMS
 from glasslstm.insight.subject import Subject
 
@@ -341,19 +339,7 @@ class LSTMForecaster(LSTMEstimator):
             are named.
         """
         check_is_fitted(self, "network_")
-        unknown = [name for name in baselines if name not in BASELINES]
-        if unknown:
-            raise ArgumentError(f"baselines: got {unknown[0]!r}; expected some of {', '.join(BASELINES)}")
-        series = self._known_steps(X)
-        cut = self._cut(series, windows, stride)
-        last = cut.origins.reshape(len(series), -1)[:, -1]
-        self._check(replace(series, stops=series.starts + last))  # what came after may be anything
-        if not (overlap or refit):
-            self._refuse_trained_on(cut)
-        answers = {"lstm": self._refitted(series, cut) if refit else self._answer(self._behind(series, cut))}
-        for name in baselines:
-            answers[name] = BASELINES[name](cut.histories, self._reach, cut.season_length, self._levels)
-        return cut.backtest(answers, self._levels)
+        return backtested(self, X, windows, stride, baselines, overlap=overlap, refit=refit)
 
     def _histories(self, X: Any) -> Sequences:
         """Return the series that a forecast goes on from, checked."""
@@ -464,62 +450,9 @@ class LSTMForecaster(LSTMEstimator):
         known = last_steps(histories, self.preparation_.context)
         return self._marked(with_future(known, future, self._known_channels, ahead))
 
-    def _behind(self, series: Sequences, cut: Windows) -> Sequences:
-        """Return a window around each origin; the network sees of what comes after it only what is known ahead."""
-        origins = series.starts[cut.series] + cut.origins
-        windows = replace(
-            series.select(cut.series),
-            starts=origins - self.preparation_.context,
-            stops=origins + self._reach,
-        )
-        return self._marked(windows)
-
     def _marked(self, series: Sequences) -> Sequences:
         names = self.preparation_.names or ()
         return with_calendar(series, self.frequency_, names[self.n_features_in_ : self.preparation_.channels])
-
-    def _cut(self, series: Sequences, windows: int, stride: int | None) -> Windows:
-        assert series.times is not None
-        targets = [values[:, self.preparation_.target].astype(np.float64) for values in series]
-        times = [series.times[a:b] for a, b in zip(series.starts, series.stops, strict=True)]
-        return rolling_origin(
-            series.ids,
-            targets,
-            times,
-            horizon=self._reach,
-            windows=windows,
-            stride=stride,
-            season_length=self.preparation_.season_length,
-            history=self.preparation_.context,
-        )
-
-    def _refuse_trained_on(self, cut: Windows) -> None:
-        ends = dict(zip(self.series_.ids.tolist(), self._ends(self.series_).tolist(), strict=True))
-        first = cut.times[:, 0].astype(self._ends(self.series_).dtype)
-        known = [
-            name
-            for name, start in zip(cut.ids.tolist(), first.tolist(), strict=True)
-            if name in ends and start <= ends[name]
-        ]
-        if known:
-            names = list(dict.fromkeys(known))
-            raise DataError(
-                f"X: {len(known)} windows of {len(names)} series overlap what the model knows of them: "
-                f"{named(names)}; leave the end of the series out of the "
-                "training, take fewer windows, or ask for it with overlap=True (--overlap) or refit=True"
-            )
-
-    def _refitted(self, series: Sequences, cut: Windows) -> Answer:
-        """Return the answers of a model for each origin, counted from the end, that knows nothing after it."""
-        count = len(cut) // len(series)
-        points, quantiles = np.empty(cut.truth.shape), np.empty((*cut.truth.shape, len(self._levels)))
-        for nth in range(count):
-            rows = np.arange(nth, len(cut), count)
-            past = replace(series, stops=series.starts + cut.origins[rows])
-            model = clone(type(self)(**self._trained_with)).fit(past)
-            answer = model._answer(model._behind(series, _only(cut, rows)))
-            points[rows], quantiles[rows] = answer.point, answer.quantiles
-        return Answer(points, quantiles)
 
     @property
     def _reach(self) -> int:
@@ -586,19 +519,14 @@ class LSTMForecaster(LSTMEstimator):
         except MissingExtraError:
             return subject
         series = self._histories(X)
-        before = replace(series, stops=series.stops - self._reach)
-        windows = self._cut(series, 1, None)
-        answer = self._answer(self._behind(series, windows))
-        found = Forecast(
-            series.ids, windows.times, answer.point, self._levels, answer.quantiles if self._levels else None
-        )
         backtest = self.backtest(series, overlap=True)
+        answer = backtest.answers["lstm"]
+        found = Forecast(
+            series.ids, backtest.times, answer.point, self._levels, answer.quantiles if self._levels else None
+        )
+        before = replace(series, stops=series.stops - self._reach)
         section = forecast_section(before, found, backtest, channel=self.preparation_.target)
         return replace(subject, sections=(section,))
 
 
 _MEDIAN = 0.5
-
-
-def _only(cut: Windows, rows: NDArray[np.int64]) -> Windows:
-    return replace(cut, series=cut.series[rows], origins=cut.origins[rows])
