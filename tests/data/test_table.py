@@ -292,7 +292,7 @@ BAD = {
         {},
         (
             "series 'a' at t = 1: channel 'x' is missing; such values in the table: 2 of 3 (66.67%); fill the gaps, "
-            "drop the rows, or keep them with missing='mask' (--missing mask)"
+            "drop the rows, or train with missing='mask' (--missing mask), which keeps them"
         ),
     ),
     "NaN": ({"x": [float("nan"), 1.0, 2.0]}, {}, "series 'a' at t = 0: channel 'x' is missing"),

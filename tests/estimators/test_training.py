@@ -378,7 +378,7 @@ def test_a_disk_that_is_full_while_torch_writes_is_a_training_error_too(trends: 
     assert [path.name for path in tmp_path.iterdir()] == ["seed"]
 
 
-@pytest.mark.parametrize("kind", ["series", "parameters", "targets", "weights", "validation"])
+@pytest.mark.parametrize("kind", ["series", "parameters", "targets", "weights", "validation", "names"])
 def test_a_checkpoint_of_other_data_or_parameters_is_refused(
     problem: Any, tmp_path: Path, stopping: Any, kind: str
 ) -> None:
@@ -396,6 +396,8 @@ def test_a_checkpoint_of_other_data_or_parameters_is_refused(
         given["sample_weight"] = np.r_[2.0, np.ones(29)]
     elif kind == "validation":
         given["validation"] = (problem.X[31:], problem.y[31:])
+    elif kind == "names":
+        given["channel_names"] = ["another"]
     with pytest.raises(ArgumentError, match=r"checkpoint: .*search\.ckpt belongs to other data"):
         other.fit(X, y, **given)
 

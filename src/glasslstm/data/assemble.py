@@ -163,7 +163,7 @@ def _refuse_gaps(rows: Rows, values: NDArray[np.floating]) -> None:
     gap = bool(np.isnan(values[row, k]))
     count = int(values.size - fine.sum())
     remedy = (
-        "fill the gaps, drop the rows, or keep them with missing='mask' (--missing mask)"
+        "fill the gaps, drop the rows, or train with missing='mask' (--missing mask), which keeps them"
         if gap
         else "every value must be a finite number: replace it, or drop the row"
     )

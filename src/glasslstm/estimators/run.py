@@ -145,6 +145,8 @@ class Run:
         digest = hashlib.sha256(words.encode())
         for part in filter(None, parts):
             series = part.series
+            about = (series.channel_names, series.static_names, sorted(series.categories.items()))
+            digest.update(json.dumps(about).encode())
             for _, values in series.blocks():
                 digest.update(np.ascontiguousarray(values).tobytes())
             for array in (series.lengths, series.static, series.times, part.targets, part.weights):
