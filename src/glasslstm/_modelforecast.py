@@ -20,21 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["forecast_put_back", "forecast_taken_apart", "window_preparation"]
 
-_SERIES = "series."
+_SERIES, _TRAINED = "series.", "trained."
 _VALUES, _TIMES = "steps.values", "steps.times"
 
 
 def forecast_taken_apart(model: LSTMForecaster) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return what :class:`ForecastInfo` has of a fitted forecaster, and the tensors of its series."""
     found, series, frequency = model.preparation_, model.series_, model.frequency_
-    ids = series.ids.astype(np.int64) if series.ids.dtype.kind == "u" else series.ids
-    columns: dict[str, NDArray[Any]] = {"id": ids, "steps": series.lengths}
+    columns: dict[str, NDArray[Any]] = {"id": _signed(series.ids), "steps": series.lengths}
     if series.static is not None:
         columns |= dict(zip(map(_static, series.static_names), series.static.T, strict=True))
     texts, tensors = columns_to_tensors(columns)
-    times = series.times
+    times, until = series.times, model.trained_until_
     assert times is not None
     dated = times.dtype.kind == "M"
+    ends = {
+        "id": _signed(model.trained_ids_),
+        "until": until.astype(times.dtype).view(np.int64) if dated else until,
+    }
+    trained, more = columns_to_tensors(ends)
     entries = {
         "target": found.target,
         "context": found.context,
@@ -45,6 +49,7 @@ def forecast_taken_apart(model: LSTMForecaster) -> tuple[dict[str, Any], dict[st
         "alias": frequency.alias,
         "step": frequency.step,
         "series": texts,
+        "trained": trained,
         "date_unit": np.datetime_data(times.dtype)[0] if dated else None,
         "categories": series.categories,
     }
@@ -52,7 +57,8 @@ def forecast_taken_apart(model: LSTMForecaster) -> tuple[dict[str, Any], dict[st
         _VALUES: torch.from_numpy(np.ascontiguousarray(series.values)),
         _TIMES: torch.from_numpy(times.view(np.int64) if dated else times.copy()),
     }
-    return entries, steps | {_SERIES + name: column for name, column in tensors.items()}
+    tensors = {_SERIES + name: column for name, column in tensors.items()}
+    return entries, steps | tensors | {_TRAINED + name: column for name, column in more.items()}
 
 
 def forecast_put_back(model: LSTMForecaster, info: ModelInfo, tensors: dict[str, Tensor]) -> None:
@@ -68,27 +74,38 @@ def forecast_put_back(model: LSTMForecaster, info: ModelInfo, tensors: dict[str,
     about = _of(info)
     parts = {name: tensors.pop(_SERIES + name) for name in about.series}
     columns = columns_from_tensors(about.series, parts)
+    ends = {name: tensors.pop(_TRAINED + name) for name in about.trained}
+    trained = columns_from_tensors(about.trained, ends)
     times = tensors.pop(_TIMES).numpy()
     names = info.preparation.names or ()
     static = names[info.preparation.channels :]
     _check_columns(columns, about)
-    ends = np.cumsum(columns["steps"])
+    stops = np.cumsum(columns["steps"])
     model.frequency_ = Frequency(about.alias, about.step)
     channels = names[: info.preparation.channels - about.calendar]
     model.n_outputs_ = info.task.settings.count  # type: ignore[union-attr]
     model.n_features_in_, model.feature_names_in_ = len(channels), np.array(channels, dtype=object)
     model.series_ = Sequences(
         tensors.pop(_VALUES).numpy(),
-        ends - columns["steps"],
-        ends,
+        stops - columns["steps"],
+        stops,
         ids=columns["id"],
         channel_names=channels,
-        times=times if about.date_unit is None else times.view(f"M8[{about.date_unit}]"),
+        times=_dated(times, about.date_unit),
         static=np.stack([columns[_static(name)] for name in static], axis=1) if static else None,
         static_names=static,
         categories=about.categories,
     )
     _check_series(model.series_, info)
+    model.trained_ids_, model.trained_until_ = trained["id"], _dated(trained["until"], about.date_unit)
+
+
+def _dated(times: NDArray[Any], unit: str | None) -> NDArray[Any]:
+    return times if unit is None else times.view(f"M8[{unit}]")
+
+
+def _signed(ids: NDArray[Any]) -> NDArray[Any]:
+    return ids.astype(np.int64) if ids.dtype.kind == "u" else ids
 
 
 def _check_columns(columns: dict[str, NDArray[Any]], about: ForecastInfo) -> None:

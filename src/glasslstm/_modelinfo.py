@@ -105,6 +105,8 @@ class ForecastInfo(_Strict):
     """Of the frequency, one of the two."""
     series: Texts
     """The columns of the series that forecasts go on from, one entry for each: id, steps, and static features."""
+    trained: Texts
+    """The columns of the series of the training: id, and until, the time stamp of the last step."""
     date_unit: str | None
     """Of their time stamps, where they are dates: the unit of numpy.datetime64."""
     categories: dict[str, tuple[str, ...]]

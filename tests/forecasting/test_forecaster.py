@@ -24,6 +24,7 @@ from glasslstm.data import Sequences, read_series
 from glasslstm.errors import ArgumentError, DataError, GlassLSTMError
 from glasslstm.forecasting import Forecast
 from glasslstm.forecasting.network import ForecastNetwork
+from glasslstm.forecasting.problem import Problem
 
 L, H = 10, 4
 DAY = pd.Timedelta("1D")
@@ -377,10 +378,18 @@ class TestOverlap:
     def test_other_series_may_be_of_any_time(self, model: LSTMForecaster, known: pd.DataFrame) -> None:
         model.backtest(known.assign(unique_id=known["unique_id"] + "x"), baselines=())
 
-    def test_what_update_added_is_known_too(self, model: LSTMForecaster, whole: pd.DataFrame) -> None:
+    def test_what_update_added_was_not_trained_on(self, model: LSTMForecaster, whole: pd.DataFrame) -> None:
         grown = copy.deepcopy(model).update(last(whole, 12))
+        found, expected = (one.backtest(whole, baselines=()).answers["lstm"] for one in (grown, model))
+        np.testing.assert_array_equal(found.point, expected.point)
         with pytest.raises(DataError, match="3 windows of 3 series overlap what the model knows"):
-            grown.backtest(whole)
+            grown.backtest(whole, windows=4)
+
+    def test_ids_are_the_same_whatever_their_type(self) -> None:
+        y = [np.random.default_rng(k).normal(size=(50, 1)) for k in range(2)]
+        fitted = make().fit(Sequences.from_arrays(y, ids=["1", "2"]))
+        with pytest.raises(DataError, match="2 windows of 2 series overlap"):
+            fitted.backtest(Sequences.from_arrays(y, ids=[1, 2]))
 
     def test_it_is_the_time_that_counts_in_whatever_unit(
         self, model: LSTMForecaster, whole: pd.DataFrame
@@ -417,7 +426,7 @@ class TestBacktest:
 
     def test_too_short_for_so_many_windows(self, model: LSTMForecaster, whole: pd.DataFrame) -> None:
         with pytest.raises(
-            DataError, match=r"2 series are too short for .*windows=12.* got s1 \(55\), s2 \(50\)"
+            DataError, match=r"2 series are too short for .*windows=12.* the shortest has 50: 's1', 's2'"
         ):
             model.backtest(whole, windows=12)
 
@@ -475,7 +484,7 @@ class TestUpdate:
                 last(known, 1),
                 "new_values: the steps of 3 series do not come after those that are known: 's0', 's1', 's2'",
             ),
-            (new.drop(columns="seen"), "expected the channels y, price, seen of the training, got y, price"),
+            (new.drop(columns="seen"), "there is no column 'seen'"),
             (new.assign(more=1.0), "expected the channels y, price, seen of the training, got"),
             (short, "Too short: 1 series .'short'., .* with 3 steps, where 10 are needed"),
             (
@@ -528,7 +537,7 @@ class TestKnownAhead:
             (None, "future: the forecast needs 'price' of the 4 steps after each series; give them"),
             (prices[prices["unique_id"] != "s1"], "future: 1 of 3 series are not in it: 's1'"),
             (three, "End before the horizon: 3 series .'s0', 's1', 's2'., the shortest, 's0', with 3 steps"),
-            (prices.rename(columns={"price": "cost"}), "future: there is no channel 'price'"),
+            (prices.rename(columns={"price": "cost"}), "there is no column 'price'"),
             (
                 edited(prices, last(prices, 12).index[:1], price=NAN),
                 "'price' of series 's0' in step 1 of the 4",
@@ -1090,3 +1099,51 @@ class TestInsight:
         assert "4 ahead" in Path(path).read_text(encoding="utf-8")
         gap = edited(known, last(known, 1).index, y=NAN)
         assert Path(gl.report(model, gap, path=tmp_path / "gap.html")).stat().st_size > 1000
+
+
+class TestTables:
+    """Tables with more columns than the model needs, and columns of text."""
+
+    @pytest.fixture
+    def table(self) -> pd.DataFrame:
+        draw = np.random.default_rng(0)
+        days = pd.date_range("2024-01-01", periods=50)
+        parts = [
+            {"unique_id": f"s{k}", "ds": days, "y": draw.normal(size=50), "price": draw.normal(size=50)}
+            | {"kind": "ab"[k % 2], "note": "x"}
+            for k in range(3)
+        ]
+        return pd.concat(map(pd.DataFrame, parts))
+
+    def test_text_is_to_be_given_a_meaning_first(self, table: pd.DataFrame) -> None:
+        with pytest.raises(
+            DataError, match=r"X: 'kind', 'note' hold no numbers; read the table with .*read_series"
+        ):
+            make().fit(table)
+
+    def test_a_model_takes_the_columns_that_it_knows(self, table: pd.DataFrame) -> None:
+        past, ahead = table.groupby("unique_id").head(40), table.groupby("unique_id").tail(10)
+        series = read_series(
+            past, id="unique_id", time="ds", channels=["y", "price"], static=["kind"], categories=["kind"]
+        )
+        fitted = make(future_covariates=["price"]).fit(series)
+        same(fitted.predict(past, future=ahead), fitted.predict(future=ahead[["unique_id", "ds", "price"]]))
+        later = fitted.update(ahead.groupby("unique_id").head(2)).predict(future=ahead)
+        assert later.times[0, 0] == np.datetime64("2024-02-12")
+
+    def test_a_pandas_series_keeps_its_name(self, table: pd.DataFrame) -> None:
+        one = table[table["unique_id"] == "s0"].set_index("ds")["y"].rename("flow")
+        assert make().fit(one).predict().ids.tolist() == ["flow"]
+
+
+def test_windows_that_are_far_apart_are_of_all_phases_and_reach_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("glasslstm.forecasting.problem._WINDOWS", 100)
+    series = [np.random.default_rng(k).normal(size=200)[:, None] for k in range(20)]
+    problem = Problem.of(make(horizon=24, season_length=24, context=48), series)
+    ends = problem.windows.stops - problem.series.starts[problem.windows.ids]
+    assert ends.max() == 200
+    assert set(ends % 24) == set(range(24))
+    assert (problem.windows.starts >= problem.series.starts[problem.windows.ids]).all()
+    assert set(np.diff(np.sort(ends[problem.windows.ids == 0]))) == {23}

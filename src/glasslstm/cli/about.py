@@ -29,7 +29,8 @@ def info(model: Model, as_json: AsJson = False) -> None:
     if about.get("record"):
         about["record"] = list(about["record"])  # its columns; the rest is for a program to read
     if about.get("forecast"):
-        del about["forecast"]["series"]  # a name for each; the JSON has them
+        for names in ("series", "trained"):
+            del about["forecast"][names]  # one for each series; the JSON has them
     about = {name: fact for name, fact in (about | run).items() if fact is not None}
     groups = {name: fact for name, fact in about.items() if isinstance(fact, dict)}
     print_table("model", [(name, _joined(fact)) for name, fact in about.items() if name not in groups])

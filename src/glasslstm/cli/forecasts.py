@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from glasslstm._console import print_table, say
 from glasslstm.cli.asked import Asked, Blocks, blocks_for, columns_of, read_for, read_future, without_target
@@ -75,6 +74,7 @@ def backtest_without_the_end(model: LSTMForecaster, series: Sequences, windows: 
         For series that are too short.
     """
     from glasslstm.forecasting.frequency import Frequency  # noqa: PLC0415 - it needs an extra
+    from glasslstm.forecasting.rolling import fitted_alike  # noqa: PLC0415 - it needs an extra
 
     whole = Frequency.of(series, model.frequency).regular(series)
     left_out = windows * model.horizon
@@ -84,15 +84,12 @@ def backtest_without_the_end(model: LSTMForecaster, series: Sequences, windows: 
             f"--backtest {windows} leaves out the last {left_out} steps, and {short.sum()} of {len(whole)} series have "
             f"no more: {named(whole.ids[short])}; take fewer windows, or leave these series out"
         )
-    past = clone(model).set_params(checkpoint=None)
     try:
-        past.fit(replace(whole, stops=whole.stops - left_out))
+        past = fitted_alike(model, replace(whole, stops=whole.stops - left_out))
     except DataError as error:
         raise DataError(
             f"--backtest {windows}, which leaves out the last {left_out} steps: {error}"
         ) from None
-    if past.interrupted_:
-        raise KeyboardInterrupt
     found: Backtest = past.backtest(whole, windows)
     return found
 

@@ -48,7 +48,9 @@ def fill(run: Run, job: Job, estimator: LSTMEstimator, series: Sequences, parts:
     estimator.table_ = roles_of(known, series)
     if first:
         metrics = _metrics(estimator, series, perf_counter() - start)
-        metrics |= {} if found is None else {"backtest": figures(found)}
+        if found is not None:
+            metrics["backtest"] = figures(found)
+            estimator._backtest = found  # for the report
         run.keep(estimator, metrics, lambda path: known.write(path, settings))
         _say_how_it_went(run, metrics)
         if job.report and not estimator.interrupted_:

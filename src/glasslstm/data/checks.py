@@ -76,7 +76,7 @@ def named(ids: Iterable[Any]) -> str:
     >>> named(["a", "b"]), named(range(12))
     ("'a', 'b'", '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more')
     """
-    found = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    found = [one.item() if isinstance(one, np.generic) else one for one in ids]
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return ", ".join(map(repr, found[:_NAMED])) + more
 

@@ -529,7 +529,7 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         """Return the most epochs of a training on so many series."""
         if self.max_updates is None:
             return self.max_epochs
-        return min(self.max_epochs, max(1, round(self.max_updates / -(-series // self.batch_size))))
+        return min(self.max_epochs, max(1, self.max_updates // -(-series // self.batch_size)))
 
     def _network(self, preparation: Preparation, task: Task, longest: int) -> SequenceNetwork:
         """Return a network for the parameters, and for series of up to `longest` steps."""

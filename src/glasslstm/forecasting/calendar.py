@@ -16,7 +16,7 @@ require("pandas", extra="forecast")
 
 import pandas as pd  # noqa: E402
 
-__all__ = ["NANOSECONDS", "Rhythm", "features", "parsed", "rhythm_of"]
+__all__ = ["CYCLES", "NANOSECONDS", "Rhythm", "features", "parsed", "rhythm_of"]
 
 NANOSECONDS = {
     "week": 7 * 86_400 * 10**9,
@@ -167,6 +167,16 @@ _FEATURES_OF = {
     "half month": ("month_of_year", "day_of_month"),
     "week": ("day_of_year", "day_of_month"),
 }
+CYCLES = {
+    "month_of_year": 365.25,
+    "day_of_year": 365.25,
+    "day_of_month": 365.25 / 12,
+    "weekday": 7.0,
+    "hour_of_day": 1.0,
+    "minute_of_hour": 1 / 24,
+    "second_of_minute": 1 / 1440,
+}
+"""How long a feature takes to come round, in days."""
 _PHASES: dict[str, Callable[[Any], Any]] = {
     "month_of_year": lambda at: (at.month - 1) / 12,
     "day_of_year": lambda at: (at.dayofyear - 1) / np.where(at.is_leap_year, 366, 365),

@@ -240,7 +240,8 @@ def _rows_after(
     starts = future.starts
     if history.times is not None and future.times is not None:
         last = history.times[history.stops - 1]
-        before = future.times[future.rows()] <= np.repeat(last, future.lengths)
+        slack = 0 if frequency.step is None else TOLERANCE * frequency.step
+        before = future.times[future.rows()] <= np.repeat(last + slack, future.lengths)
         starts = starts + np.add.reduceat(before.astype(np.int64), future.offsets[:-1])
     rows = starts[:, None] + np.arange(horizon)
     there = rows < future.stops[:, None]

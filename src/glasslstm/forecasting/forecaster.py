@@ -78,6 +78,8 @@ class LSTMForecaster(LSTMEstimator):
         The last `context` steps of each series, which forecasts go on from; :meth:`update` adds to them.
     frequency_
         How far apart steps are.
+    trained_ids_, trained_until_
+        What the series of the training are called, and when the last step of each was, (N,).
     preparation_
         How windows become inputs: among others the context, the season and the transform that were found.
     history_
@@ -153,7 +155,7 @@ class LSTMForecaster(LSTMEstimator):
         None,
         COUNT_OR_NONE,
         """Steps from one window that is trained on to the next of the series. None: 1, or more where that makes more
-        than 20,000 windows, but not more than the horizon.""",
+        than 20,000 windows, but not more than the horizon, and without a factor that the season has too.""",
     )
     max_updates: int | None = setting(
         3000,
@@ -190,6 +192,8 @@ class LSTMForecaster(LSTMEstimator):
     preparation_: WindowPreparation = field(init=False)
     n_outputs_: int = field(init=False)
     series_: Sequences = field(init=False)
+    trained_ids_: NDArray[Any] = field(init=False)
+    trained_until_: NDArray[Any] = field(init=False)
     frequency_: Frequency = field(init=False)
 
     def fit(  # type: ignore[override]
@@ -212,7 +216,8 @@ class LSTMForecaster(LSTMEstimator):
         y
             Nothing: what is forecast is a channel of the series.
         sample_weight
-            How much each series counts, (N,), 0 or more. Default: all the same.
+            How much each window of a series counts, (N,), 0 or more. Default: all the same, so that a long series, with
+            more windows, counts more.
         record, loggers
             As in :meth:`LSTMClassifier.fit`.
 
@@ -234,6 +239,8 @@ class LSTMForecaster(LSTMEstimator):
             {
                 "n_outputs_": self.horizon,
                 "frequency_": problem.frequency,
+                "trained_ids_": problem.series.ids,
+                "trained_until_": self._ends(problem.series),
                 "series_": last_steps(problem.series, problem.context),
             },
             prepare=problem.prepare,
@@ -298,7 +305,7 @@ class LSTMForecaster(LSTMEstimator):
             For steps that are known already, other channels, and a new series that is shorter than the context.
         """
         check_is_fitted(self, "network_")
-        new = self._same_channels(series_of(new_values, self.missing))
+        new = self._same_channels(series_of(new_values, self.missing, **self._roles()), "new_values")
         grown = continued(self.series_, dated_after(new, self.series_, self.frequency_, "new_values"))
         grown = self.frequency_.regular(grown)
         self._check(grown, "new_values")
@@ -330,7 +337,8 @@ class LSTMForecaster(LSTMEstimator):
         overlap
             Accept windows with steps that the model was trained on, which makes it look better than it is.
         refit
-            Train anew at each origin, with the same parameters, on all that stands before it in each series.
+            Train anew at each origin, with the same parameters but without weights and checkpoints, on all that stands
+            before it in each series.
 
         Raises
         ------
@@ -349,7 +357,9 @@ class LSTMForecaster(LSTMEstimator):
 
     def _known_steps(self, X: Any) -> Sequences:
         """Return series with the channels of the training, and without a step left out."""
-        return self.frequency_.regular(self._same_channels(numbered(series_of(X, self.missing))))
+        return self.frequency_.regular(
+            self._same_channels(numbered(series_of(X, self.missing, **self._roles())))
+        )
 
     def _task(self) -> Task:
         steps = int(self.horizon)
@@ -382,7 +392,14 @@ class LSTMForecaster(LSTMEstimator):
             )
         return int(horizon)
 
-    def _same_channels(self, series: Sequences) -> Sequences:
+    def _roles(self, channels: Sequence[str] | None = None) -> dict[str, Sequence[str]]:
+        """Return what a table is to be read with: the channels of the training and its static features, or some."""
+        names = list(self.feature_names_in_) if channels is None else list(channels)
+        static = list(self.series_.static_names) if channels is None else []
+        categories = [name for name in (*names, *static) if name in self.series_.categories]
+        return {"channels": names, "static": static, "categories": categories}
+
+    def _same_channels(self, series: Sequences, what: str = "X") -> Sequences:
         """Return the series with the model's channels, in its order where they have names.
 
         Raises
@@ -397,7 +414,7 @@ class LSTMForecaster(LSTMEstimator):
             names = known
         if names != known:
             raise DataError(
-                f"X: expected the channels {', '.join(known)} of the training, got {', '.join(names)}"
+                f"{what}: expected the channels {', '.join(known)} of the training, got {', '.join(names)}"
             )
         return replace(series, channel_names=known)
 
@@ -434,7 +451,8 @@ class LSTMForecaster(LSTMEstimator):
         names = [str(self.feature_names_in_[k]) for k in self._known_channels]
         given = None
         if future is not None:
-            given = dated_after(series_of(future, "mask"), histories, self.frequency_, "future")
+            read = series_of(future, "mask", **self._roles(names))
+            given = dated_after(read, histories, self.frequency_, "future")
         if self.network_.lstm.bidirectional:
             steps = self._reach  # for what stands at the end of the horizon acts on its start
         known = check_future(histories, given, names, steps, self.frequency_)
@@ -519,14 +537,28 @@ class LSTMForecaster(LSTMEstimator):
         except MissingExtraError:
             return subject
         series = self._histories(X)
-        backtest = self.backtest(series, overlap=True)
-        answer = backtest.answers["lstm"]
-        found = Forecast(
-            series.ids, backtest.times, answer.point, self._levels, answer.quantiles if self._levels else None
-        )
-        before = replace(series, stops=series.stops - self._reach)
-        section = forecast_section(before, found, backtest, channel=self.preparation_.target)
+        series = series[np.unique(np.linspace(0, len(series) - 1, _SHOWN).astype(np.int64))]
+        backtest = self._backtest if hasattr(self, "_backtest") else self._unseen(series)
+        if self._known_channels:  # what comes after the end needs their future
+            found = self._last_window(series)
+            series = replace(series, stops=series.stops - self._reach)
+        else:
+            found = self.predict(series)
+        section = forecast_section(series, found, backtest, channel=self.preparation_.target)
         return replace(subject, sections=(section,))
+
+    def _unseen(self, series: Sequences) -> Backtest | None:
+        """Return a backtest on the last window of each series, if the model was not trained on it."""
+        try:
+            return self.backtest(series)
+        except DataError:
+            return None
+
+    def _last_window(self, series: Sequences) -> Forecast:
+        found = self.backtest(series, baselines=(), overlap=True)
+        point, quantiles = found.answers["lstm"]
+        return Forecast(series.ids, found.times, point, self._levels, quantiles if self._levels else None)
 
 
 _MEDIAN = 0.5
+_SHOWN = 100  # series in a report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from glasslstm.data.arrays import ranges
 from glasslstm.data.checks import named
 from glasslstm.data.sequences import Missing, Sequences
 from glasslstm.errors import DataError
+from glasslstm.forecasting.calendar import CYCLES
 from glasslstm.forecasting.frequency import Frequency
 
 __all__ = [
@@ -36,12 +37,12 @@ ID, TIME, TARGET = "unique_id", "ds", "y"
 """The columns of a long table of forecasts, as the field calls them."""
 
 
-def series_of(X: Any, missing: Missing) -> Sequences:
-    """Return series from whatever a forecaster takes.
+def series_of(X: Any, missing: Missing, **roles: Sequence[str]) -> Sequences:
+    """Return series from whatever a forecaster takes; of a table the columns that have a role in ``read_series``.
 
     That is ``Sequences``; a long table (pandas, polars, pyarrow) with the columns unique_id, ds, and others of numbers;
-    a pandas Series, with its dates if its index has some; one array (T,); or what ``Sequences.from_arrays`` takes,
-    where arrays (T_i,) count as (T_i, 1), and those of pandas may have dates.
+    a pandas Series, with its name, and its dates if its index has some; one array (T,); or what
+    ``Sequences.from_arrays`` takes, where arrays (T_i,) count as (T_i, 1), and those of pandas may have dates.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def series_of(X: Any, missing: Missing) -> Sequences:
     if isinstance(X, Sequences):
         series = Sequences.from_arrays(X, missing=missing)
     elif nw.dependencies.is_into_dataframe(X):
-        series = _of_table(X, missing)
+        series = _of_table(X, missing, roles)
     else:
         series = _of_arrays(X, missing)
     names, counts = np.unique(series.ids, return_counts=True)
@@ -114,11 +115,12 @@ def calendar_of(series: Sequences, frequency: Frequency) -> tuple[str, ...]:
     The others say no more than what time it is, and in a forecast they have values that training never saw.
     """
     assert series.times is not None
-    waves = frequency.calendar(np.unique(series.times[series.rows()])).astype(np.float64)
-    angle = np.unwrap(np.arctan2(waves[:, 0::2], waves[:, 1::2]), axis=0)
-    steps = len(angle)  # the last one takes as long as those before
-    turns = np.repeat((angle[-1] - angle[0]) / (2 * np.pi) * steps / max(steps - 1, 1), 2)
-    return tuple(name for name, turn in zip(frequency.calendar_names, turns, strict=True) if turn > 1.999)
+    if not frequency.calendar_names:
+        return ()
+    first, last = series.times[series.starts].min(), series.times[series.stops - 1].max()
+    end = frequency.after(np.array([last]), 1)[0, 0]  # the last step takes until then
+    days = np.diff(np.array([first, end]).astype("M8[s]"))[0] / np.timedelta64(1, "D")
+    return tuple(name for name in frequency.calendar_names if days >= 1.99 * CYCLES[name.rpartition("_")[0]])
 
 
 def with_calendar(series: Sequences, frequency: Frequency, features: Sequence[str]) -> Sequences:
@@ -221,15 +223,23 @@ def names_of(series: Sequences) -> tuple[str, ...]:
     return (TARGET,) if series.channels == 1 else tuple(f"channel {k}" for k in range(series.channels))
 
 
-def _of_table(table: Any, missing: Missing) -> Sequences:
-    columns = nw.from_native(table, eager_only=True).columns
+def _of_table(table: Any, missing: Missing, roles: Mapping[str, Any]) -> Sequences:
+    frame = nw.from_native(table, eager_only=True)
+    columns = frame.columns
     for name in (ID, TIME):
         if name not in columns:
             raise DataError(
                 f"X: a table for a forecast has the columns {ID}, {TIME} and {TARGET}; got {', '.join(columns[:10])}; "
                 "rename yours, or read it with glasslstm.data.read_series"
             )
-    return read_series(table, id=ID, time=TIME, missing=missing)
+    texts = [name for name in columns if name not in (ID, TIME) and not frame[name].dtype.is_numeric()]
+    texts = [name for name in texts if frame[name].dtype != nw.Boolean]
+    if texts and not roles:
+        raise DataError(
+            f"X: {', '.join(map(repr, texts))} hold no numbers; read the table with glasslstm.data.read_series(table, "
+            f"id='{ID}', time='{TIME}', ...), where categories= and static= say what is what, or drop these columns"
+        )
+    return read_series(table, id=ID, time=TIME, missing=missing, **roles)
 
 
 def _of_arrays(X: Any, missing: Missing) -> Sequences:
@@ -240,7 +250,12 @@ def _of_arrays(X: Any, missing: Missing) -> Sequences:
     dates = [found for found in map(_dates, X) if found is not None]
     if dates and len(dates) < len(X):
         raise DataError(f"X: {len(dates)} of {len(X)} series have dates; give all of them dates, or none")
-    return Sequences.from_arrays([np.asarray(x)[:, None] for x in X], missing=missing, times=dates or None)
+    names: list[Any] = [getattr(x, "name", None) for x in X]
+    ids = (
+        names if len(set(names)) == len(X) and all(isinstance(name, str) and name for name in names) else None
+    )
+    columns = [np.asarray(x)[:, None] for x in X]
+    return Sequences.from_arrays(columns, missing=missing, times=dates or None, ids=ids)
 
 
 def _dates(column: Any) -> NDArray[Any] | None:

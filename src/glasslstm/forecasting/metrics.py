@@ -1,8 +1,8 @@
 """How far forecasts were from the truth.
 
 Truths are (W, H), W windows of H steps, and each metric is one number; truths (..., W, H) have one for each group of
-windows, (...). NaN is a missing truth, left out. A forecast that is NaN where the truth is known makes its metric NaN:
-nothing is gained by leaving a step out.
+windows, (...). NaN is a missing truth, left out. A forecast that is NaN where the truth is known makes its metric NaN,
+and an interval that is NaN does not hold the truth: nothing is gained by leaving a step out.
 """
 
 from __future__ import annotations
@@ -163,6 +163,7 @@ def seasonal_scales(history: Floats, season_length: int) -> tuple[float, float]:
     """Return the mean absolute and the mean squared difference of a history, (T,), from itself one season before.
 
     Of the pairs both of whose values are known; NaN where there is none, such as in a history within one season.
+    Differences of the size of rounding errors are none.
 
     Examples
     --------
@@ -171,6 +172,8 @@ def seasonal_scales(history: Floats, season_length: int) -> tuple[float, float]:
     """
     differences = history[season_length:] - history[:-season_length]
     known = ~np.isnan(differences)
+    rounding = 16 * np.finfo(np.float64).eps * np.nanmax(np.abs(history), initial=0.0)
+    differences = np.where(np.abs(differences) <= rounding, 0.0, differences)
     return float(_mean(np.abs(differences), known, -1)), float(_mean(differences**2, known, -1))
 
 

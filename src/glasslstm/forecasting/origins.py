@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glasslstm.data.checks import named
 from glasslstm.errors import ArgumentError, DataError
 from glasslstm.estimators.settings import COUNT
 from glasslstm.forecasting.backtest import Answer, Backtest
 from glasslstm.forecasting.metrics import Floats, seasonal_scales
 
 __all__ = ["Windows", "rolling_origin"]
-
-_NAMED = 10  # series that a message names
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +149,11 @@ def _refuse_short(
     short = [k for k, target in enumerate(targets) if len(target) < needed]
     if short:
         words = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        found = _listed([f"{ids[k]} ({len(targets[k])})" for k in short])
+        shortest = min(len(targets[k]) for k in short)
         raise DataError(
             f"{_count(short)} too short for {words}: each needs {needed} steps, {needed - span} before the first "
-            f"origin and {span} after it; got {found}; take fewer windows or leave these series out"
+            f"origin and {span} after it, and the shortest has {shortest}: {named([ids[k] for k in short])}; take "
+            "fewer windows or leave these series out"
         )
 
 
@@ -162,15 +162,10 @@ def _refuse_unknown(ids: NDArray[Any], histories: Sequence[Floats]) -> None:
     unknown = list(dict.fromkeys(ids[k] for k, known in enumerate(histories) if np.isnan(known).all()))
     if unknown:
         raise DataError(
-            f"{_count(unknown)} without a known value before an origin: {_listed(unknown)}; take fewer windows "
+            f"{_count(unknown)} without a known value before an origin: {named(unknown)}; take fewer windows "
             "or leave these series out"
         )
 
 
 def _count(found: Sequence[object]) -> str:
     return f"{len(found)} series {'is' if len(found) == 1 else 'are'}"
-
-
-def _listed(found: Sequence[object]) -> str:
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(map(str, found[:_NAMED])) + more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class Problem:
         marked = with_calendar(series, frequency, calendar_of(series, frequency) if settings.calendar else ())
         return cls(
             series,
-            _windows(settings, marked, target, context),
+            _windows(settings, marked, target, context, season),
             frequency,
             target,
             context,
@@ -184,12 +185,22 @@ def _transform(settings: LSTMForecaster, series: Sequences, target: int, season:
     return settings.transform
 
 
-def _windows(settings: LSTMForecaster, series: Sequences, target: int, context: int) -> Sequences:
-    """Return the windows that have a known value of the target before and after the end of their context."""
+def _windows(
+    settings: LSTMForecaster, series: Sequences, target: int, context: int, season: int
+) -> Sequences:
+    """Return the windows that have a known value of the target before and after the end of their context.
+
+    Those of the first series end with it, those of the next one a step before its end, and so on, and a stride that is
+    found shares no factor with the season: so all phases of the season are trained on, and the last steps as well.
+    """
     length = context + settings.horizon
-    origins = int((series.lengths - length + 1).sum())
-    stride = settings.stride or int(np.clip(-(-origins // _WINDOWS), 1, settings.horizon))
-    windows = replace(series, ids=np.arange(len(series))).windows(length, stride=stride)
+    spare = series.lengths - length
+    stride = settings.stride or _stride(int((spare + 1).sum()), int(settings.horizon), season)
+    stops = series.stops - np.minimum(np.arange(len(series)) % stride, spare)
+    starts = stops - length - (stops - series.starts - length) // stride * stride
+    windows = replace(series, ids=np.arange(len(series)), starts=starts, stops=stops).windows(
+        length, stride=stride
+    )
     there = np.concatenate([[0], np.cumsum(~np.isnan(series.values[:, target]))])
     middle = windows.starts + context
     useful = (there[middle] > there[windows.starts]) & (there[windows.stops] > there[middle])
@@ -199,3 +210,8 @@ def _windows(settings: LSTMForecaster, series: Sequences, target: int, context: 
             f"last {settings.horizon}; choose a longer context, or fill the gaps"
         )
     return windows[np.flatnonzero(useful)]
+
+
+def _stride(origins: int, horizon: int, season: int) -> int:
+    wish = int(np.clip(-(-origins // _WINDOWS), 1, horizon))
+    return next(stride for stride in range(wish, 0, -1) if math.gcd(stride, season) == 1)

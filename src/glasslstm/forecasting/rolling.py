@@ -20,7 +20,7 @@ from glasslstm.forecasting.origins import Windows, rolling_origin
 if TYPE_CHECKING:
     from glasslstm.forecasting.forecaster import LSTMForecaster
 
-__all__ = ["backtested"]
+__all__ = ["backtested", "fitted_alike"]
 
 
 def backtested(
@@ -75,14 +75,29 @@ def _around(model: LSTMForecaster, series: Sequences, cut: Windows) -> Sequences
     return model._marked(windows)
 
 
+def fitted_alike(model: LSTMForecaster, past: Sequences) -> LSTMForecaster:
+    """Return a fresh model with the same parameters, trained on `past`, whose series count all the same.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Where the training is interrupted: half a training compares with nothing.
+    """
+    parameters = getattr(model, "_trained_with", None) or model.get_params()
+    fresh: LSTMForecaster = clone(type(model)(**parameters | {"checkpoint": None})).fit(past)
+    if fresh.interrupted_:
+        raise KeyboardInterrupt
+    return fresh
+
+
 def _refuse_trained_on(model: LSTMForecaster, cut: Windows) -> None:
-    known = model._ends(model.series_)
-    ends = dict(zip(model.series_.ids.tolist(), known.tolist(), strict=True))
-    first = cut.times[:, 0].astype(known.dtype).tolist()
+    """Refuse windows that begin before the end of a training series; 7 and "7" are one id, as a CSV file has both."""
+    ends = dict(zip(map(str, model.trained_ids_), model.trained_until_.tolist(), strict=True))
+    first = cut.times[:, 0].astype(model.trained_until_.dtype).tolist()
     seen = [
         name
         for name, start in zip(cut.ids.tolist(), first, strict=True)
-        if name in ends and start <= ends[name]
+        if str(name) in ends and start <= ends[str(name)]
     ]
     if seen:
         names = list(dict.fromkeys(seen))
@@ -100,7 +115,10 @@ def _refitted(model: LSTMForecaster, series: Sequences, cut: Windows) -> Answer:
     for nth in range(count):
         rows: NDArray[np.int64] = np.arange(nth, len(cut), count)
         past = replace(series, stops=series.starts + cut.origins[rows])
-        fresh = clone(type(model)(**model._trained_with)).fit(past)
+        try:
+            fresh = fitted_alike(model, past)
+        except DataError as error:
+            raise DataError(f"refit before {cut.times[rows[0], 0]}: {error}") from None
         part = replace(cut, series=cut.series[rows], origins=cut.origins[rows])
         answer = fresh._answer(_around(fresh, series, part))
         points[rows], quantiles[rows] = answer.point, answer.quantiles
