@@ -485,7 +485,6 @@ class TestUpdate:
                 "new_values: the steps of 3 series do not come after those that are known: 's0', 's1', 's2'",
             ),
             (new.drop(columns="seen"), "there is no column 'seen'"),
-            (new.assign(more=1.0), "expected the channels y, price, seen of the training, got"),
             (short, "Too short: 1 series .'short'., .* with 3 steps, where 10 are needed"),
             (
                 new.assign(ds=new["ds"] + pd.Timedelta("1h")),
