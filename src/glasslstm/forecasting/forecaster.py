@@ -539,12 +539,16 @@ class LSTMForecaster(LSTMEstimator):
         series = self._histories(X)
         series = series[np.unique(np.linspace(0, len(series) - 1, _SHOWN).astype(np.int64))]
         backtest = self._backtest if hasattr(self, "_backtest") else self._unseen(series)
-        if self._known_channels:  # what comes after the end needs their future
+        note = ""
+        if self._known_channels:
+            note = (
+                " They are the last steps that are known: those to come need covariates that are not at hand."
+            )
             found = self._last_window(series)
             series = replace(series, stops=series.stops - self._reach)
         else:
             found = self.predict(series)
-        section = forecast_section(series, found, backtest, channel=self.preparation_.target)
+        section = forecast_section(series, found, backtest, channel=self.preparation_.target, note=note)
         return replace(subject, sections=(section,))
 
     def _unseen(self, series: Sequences) -> Backtest | None:

@@ -27,7 +27,12 @@ _MOST_SERIES = 12  # that the reader has to choose from
 
 
 def forecast_section(
-    history: Sequences, found: Forecast, backtest: Backtest | None = None, *, channel: int = 0
+    history: Sequences,
+    found: Forecast,
+    backtest: Backtest | None = None,
+    *,
+    channel: int = 0,
+    note: str = "",
 ) -> Section:
     """Return the section of the report on forecasts: some series, evenly spread over all, and the backtest.
 
@@ -41,6 +46,8 @@ def forecast_section(
         How far such forecasts were right. Default: that is not known, and the page says so.
     channel
         Which channel of the series is forecast, from 0.
+    note
+        What else is to be said of the forecasts.
 
     Raises
     ------
@@ -53,9 +60,8 @@ def forecast_section(
         "Series", _by_name(found.ids.tolist(), series, partial(_forecast, history, found, channel))
     )
     parts: list[tuple[str, Draw | Choice]] = [(_FORECAST, ahead)]
-    lead = (
-        f"{_count(len(history), 'series', 'series')}, {_count(found.point.shape[1], 'step', 'steps')} ahead."
-    )
+    series_of, steps = _count(len(history), "series", "series"), _count(found.point.shape[1], "step", "steps")
+    lead = f"{series_of}, {steps} ahead.{note}"
     if backtest is None:
         return Section("forecast", _QUESTION, lead, [*parts, ("", _no_backtest)])
     ids = list(dict.fromkeys(backtest.ids.tolist()))
@@ -105,8 +111,8 @@ def _count(count: int, one: str, several: str) -> str:
 
 def _no_backtest() -> Any:
     raise ArgumentError(
-        "backtest: how far such forecasts were right is not known, for there was no backtest; the method backtest of "
-        "the forecaster makes one"
+        "backtest: how far such forecasts were right is not known, for the model was trained on all of these steps; give "
+        "series that go on after its training, or train with --backtest 3"
     )
 
 
