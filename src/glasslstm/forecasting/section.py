@@ -111,8 +111,8 @@ def _count(count: int, one: str, several: str) -> str:
 
 def _no_backtest() -> Any:
     raise ArgumentError(
-        "backtest: how far such forecasts were right is not known, for the model was trained on all of these steps; give "
-        "series that go on after its training, or train with --backtest 3"
+        "backtest: how far such forecasts were right is not known, for the model was trained on all of these steps; "
+        "give series that go on after its training, or train with --backtest 3"
     )
 
 
