@@ -561,6 +561,15 @@ void check_threads() {
     }
 }
 
+// So many gates that they are written past the caches.
+void check_far() {
+    const Case c = {40, 64, 3, 112, 1, 2, true, false, 1};
+    Random random(c.seed);
+    Reference<float> r(c, random);
+    r.forward();
+    for (int k = 0; k < 4; ++k) forward_call(r, random.below(1000)).run();
+}
+
 // Gates of one unit each that see nothing but their bias: the error is small beside what is tiny, too.
 template <class T>
 void check_activations() {
@@ -644,6 +653,7 @@ int main() {
     check_sizes<double>(1);
     check_threads<float>();
     check_at_the_same_time();
+    check_far();
     patience = {-1, 0};
     check_sizes<float>(2);
     check_sizes<double>(2);

@@ -8,6 +8,10 @@
 // (Werbos 1990, "Backpropagation through time: what it does and how to do it"). This goes step by step, shared out
 // as in the forward pass, for a block of steps that the caches can hold. What follows of the block's gradients has no
 // order: dx = d_gates W_ih for every row, and [dW_ih, dW_hh] = d_gates' [x, h_before], a sum over all rows.
+//
+// Threads that share the units share that work too, and wait for each other before and after it. A thread with
+// sequences of its own does it for these, and waits for no one: each has sums of its own, which are added up at the
+// end. (Two processors that read what the other one has just written may take twice the time for it.)
 #pragma once
 
 #include "forward.h"
@@ -50,57 +54,77 @@ struct BackwardScratch {
     struct Direction {
         Columns<T> hidden;  // W_hh
         Columns<T> input;   // W_ih
-        Columns<T> sums;    // [dW_ih, dW_hh] transposed: (I + H, 4H)
         T* packed;          // the weights of the forward pass, where the gates are computed again
-        T* d_gates;         // (rows, 4H): a block's valid steps, step by step, the longest sequence first
-        T* inputs;          // (rows, inputs_stride): x and the h before of the same rows
         T* d_x;             // (T, B, I): direction 1 has its own
+    };
+
+    // What the threads of a team work on together: all of a direction's, or one alone.
+    struct Team {
+        Columns<T> sums;  // [dW_ih, dW_hh] transposed: (I + H, 4H)
+        T* d_gates;       // (rows, 4H): a block's valid steps, step by step, the longest sequence first
+        T* inputs;        // (rows, inputs_stride): x and the h before of the same rows
+        long* starts;     // the rows of all steps before step t
     };
 
     Arena arena;
     Order<T> order;
     Barrier *group, *all;
-    long steps;          // of a block
-    long* starts;        // the rows of all steps before step t
+    int threads;
+    bool alone;          // each thread is a team
+    long rows;           // of a block; at least the batch, because there may be fewer threads in the end
     long inputs_stride;
     Direction directions[2];
+    Team* teams;         // one for each direction and thread
     const T** pointers;  // B for each thread
     T* bias;             // 4H for each thread and direction
     T* columns;          // a block's rows of one panel of d_gates, for each thread
 
     BackwardScratch(const Backward<T>& a, void* memory, int threads)
-        : arena(memory), order(a, arena), group(arena.take<Barrier>(1)), all(arena.take<Barrier>(1)) {
+        : arena(memory),
+          order(a, arena),
+          group(arena.take<Barrier>(1)),
+          all(arena.take<Barrier>(1)),
+          threads(threads) {
         const long width = 4 * a.hidden, both = a.input + a.hidden;
-        const long bytes = (a.block_bytes ? a.block_bytes : kBlockBytes);
-        steps = bytes / (a.batch * (width + both) * long(sizeof(T)));
+        const int group_size = a.directions == 2 && threads % 2 == 0 ? threads / 2 : threads;
+        const bool shares_units = a.batch < kOwnSequences * group_size;
+        // Sums of its own are worth their memory and their adding up where a thread has as many rows as they have, and
+        // wherever memory is what is asked for, they are not.
+        alone = a.gates && group_size > 1 && !shares_units && group_size * both <= a.time * a.batch;
+        rows = (a.block_bytes ? a.block_bytes : kBlockBytes) / ((width + both) * long(sizeof(T)));
         // The sums of a weight's gradient are read and written once for a block: it must have some rows.
-        if (!a.block_bytes && steps * a.batch < kBlockRows) steps = (kBlockRows + a.batch - 1) / a.batch;
-        steps = steps < 1 ? 1 : steps > a.time ? a.time : steps;
-        starts = arena.take<long>(a.time + 1);
+        if (!a.block_bytes && rows < kBlockRows) rows = kBlockRows;
+        if (rows > a.time * a.batch) rows = a.time * a.batch;
+        if (rows < a.batch) rows = a.batch;
         // Rows that lie a multiple of a page apart fall on the same few places of a cache.
         inputs_stride = both * sizeof(T) % 512 ? both : both + 64 / sizeof(T);
-        const long all_vectors = panels<T>(a.hidden), rows = steps * a.batch;
-        const long share = a.batch >= kOwnSequences * threads ? all_vectors : (all_vectors + threads - 1) / threads;
+        const long all_vectors = panels<T>(a.hidden);
+        const long share = shares_units ? (all_vectors + group_size - 1) / group_size : all_vectors;
+        teams = arena.take<Team>(2 * threads);
         for (int d = 0; d < a.directions; ++d) {
             Direction& way = directions[d];
             way.hidden = {arena.take<T>(Columns<T>::size(width, a.hidden)), width, a.hidden,
                           share < kPanel ? int(share) : kPanel};
             way.input = {arena.take<T>(Columns<T>::size(width, a.input)), width, a.input, kPanel};
-            way.sums = {arena.take<T>(Columns<T>::size(both, width)), both, width, kPanel};
             way.packed = a.gates ? nullptr : arena.take<T>(Packed<T>::size(a.input, a.hidden));
-            way.d_gates = arena.take<T>(rows * width);
-            way.inputs = arena.take<T>(rows * inputs_stride);
             way.d_x = d == 0 || !a.d_x ? a.d_x : arena.take<T>(a.time * a.batch * a.input);
+            for (int k = 0; k < (alone ? threads : 1); ++k) {
+                const Team team = {{arena.take<T>(Columns<T>::size(both, width)), both, width, kPanel},
+                                   arena.take<T>(rows * width),
+                                   arena.take<T>(rows * inputs_stride),
+                                   arena.take<long>(a.time + 1)};
+                if (memory) teams[d * threads + k] = team;
+            }
         }
         pointers = arena.take<const T*>(threads * a.batch);
         bias = arena.take<T>(2 * threads * width);
         columns = arena.take<T>(threads * rows * kPanel * kWidth<T>);
     }
 
-    void fill(const Backward<T>& a, int threads) {
+    const Team& team(int direction, int k) const { return teams[direction * threads + k]; }
+
+    void fill(const Backward<T>& a) {
         order.fill(a.time);
-        starts[0] = 0;
-        for (long t = 0; t < a.time; ++t) starts[t + 1] = starts[t] + order.active(t);
         group->reset(threads);
         all->reset(threads);
     }
@@ -117,6 +141,8 @@ public:
           scratch(scratch),
           order(scratch.order),
           way(scratch.directions[part.direction]),
+          alone(scratch.alone && !part.shares_units()),
+          team(scratch.team(part.direction, alone ? thread : 0)),
           part(part),
           thread(thread),
           group_begin(begin),
@@ -131,18 +157,20 @@ public:
 
     void run() {
         prepare();
-        const long blocks = (a.time + scratch.steps - 1) / scratch.steps;
+        const long steps = smaller(scratch.rows / (alone ? part.count(a.batch) : a.batch), a.time);
+        const long blocks = (a.time + steps - 1) / steps;
         for (long n = 0; n < blocks; ++n) {
-            begin = (reverse ? n : blocks - 1 - n) * scratch.steps;
-            end = smaller(begin + scratch.steps, a.time);
+            begin = (reverse ? n : blocks - 1 - n) * steps;
+            end = smaller(begin + steps, a.time);
             copy_inputs();
             if (!a.gates) compute_gates();
             if (!go_through_steps()) return;
-            wait();
+            wait_for_team();
             multiply_weights(n == 0);
             if (a.d_x) multiply_inputs();
-            wait();
+            wait_for_team();
         }
+        if (alone) wait();
         unpack_weights();
         clear_padding();
     }
@@ -154,6 +182,11 @@ private:
     void wait() {
         if (size > 1) scratch.group->wait(thread, group_begin, group_end);
     }
+    void wait_for_team() {
+        if (!alone) wait();
+    }
+    // Of something that the team does together: this thread's part.
+    Range share(long count) const { return alone ? Range(count, 0, 1) : Range(count, index, size); }
 
     // The sums of the gates' gradients over the sequences of one thread; threads that share units share them too.
     T* bias_of(int k) const { return scratch.bias + (2 * k + part.direction) * 4 * a.hidden; }
@@ -169,8 +202,10 @@ private:
     U* row(U* steps, long t, long sequence, long columns) const {
         return steps + ((part.direction * a.time + t) * a.batch + sequence) * columns;
     }
+    // A team's sequence number n has this place in the order.
+    long place_in_team(long n) const { return alone ? part.place(n) : n; }
     T* d_gates(long t, long k) const {
-        return way.d_gates + (scratch.starts[t] - scratch.starts[begin] + part.place(k)) * 4 * a.hidden;
+        return team.d_gates + (team.starts[t] - team.starts[begin] + (alone ? k : part.place(k))) * 4 * a.hidden;
     }
     const T* gates(long t, long k) const {
         return a.gates ? row(a.gates, t, sequence(k), 4 * a.hidden) : d_gates(t, k);
@@ -192,12 +227,12 @@ private:
     // difference to a row how many threads there are.
     template <class Visit>
     void for_own_rows(Visit visit) const {
-        const long first = scratch.starts[begin], rows = scratch.starts[end] - first;
-        const Range range((rows + kRows - 1) / kRows, index, size);
+        const long first = team.starts[begin], rows = team.starts[end] - first;
+        const Range range = share((rows + kRows - 1) / kRows);
         long t = begin;
         for (long n = range.begin * kRows; n < smaller(range.end * kRows, rows); ++n) {
-            while (first + n >= scratch.starts[t + 1]) ++t;
-            visit(n, t, first + n - scratch.starts[t]);
+            while (first + n >= team.starts[t + 1]) ++t;
+            visit(n, t, place_in_team(first + n - team.starts[t]));
         }
     }
 
@@ -209,6 +244,11 @@ private:
         if (!a.gates) {
             const Range range(panels<T>(a.hidden), index, size);
             Packed<T>(way.packed, a.input, a.hidden).pack(weights, range.begin, range.end);
+        }
+        if (alone || index == 0) {
+            team.starts[0] = 0;
+            for (long t = 0; t < a.time; ++t)
+                team.starts[t + 1] = team.starts[t] + (alone ? part.count(order.active(t)) : order.active(t));
         }
         for (int gate = 0; gate < 4; ++gate)
             for (long u = unit_begin; u < unit_end; ++u) bias[gate * a.hidden + u] = 0;
@@ -223,7 +263,7 @@ private:
 
     void copy_inputs() const {
         for_own_rows([&](long n, long t, long place) {
-            T* const to = way.inputs + n * scratch.inputs_stride;
+            T* const to = team.inputs + n * scratch.inputs_stride;
             const T *const from_x = x(t, place), *const from_h = h_before(t, place);
             for (long k = 0; k < a.input; ++k) to[k] = from_x[k];
             for (long k = 0; k < a.hidden; ++k) to[a.input + k] = from_h[k];
@@ -311,7 +351,8 @@ private:
     }
 
     // Asks for what `panel` will read, while the product before it keeps the processor busy.
-    void fetch(long t, long p, long k, int rows) const {
+    // Always inlined, as GCC takes a function that does nothing else for one without effect.
+    __attribute__((always_inline)) void fetch(long t, long p, long k, int rows) const {
         const long u = way.hidden.first(p), width = way.hidden.vectors_of(p) * W;
         for (int r = 0; r < rows; ++r) {
             const T* const gate = gates(t, k + r) + u;
@@ -407,20 +448,20 @@ private:
 
     // The block's part of the weights' gradients, for this thread's share of the gates' columns.
     void multiply_weights(bool first) const {
-        const long rows = scratch.starts[end] - scratch.starts[begin], width = 4 * a.hidden;
-        T* const packed = scratch.columns + thread * scratch.steps * a.batch * kPanel * W;
-        const Range range(way.sums.count(), index, size);
-        const Tiling tiling{way.sums.depth};
+        const long rows = team.starts[end] - team.starts[begin], width = 4 * a.hidden;
+        T* const packed = scratch.columns + thread * scratch.rows * kPanel * W;
+        const Range range = share(team.sums.count());
+        const Tiling tiling{team.sums.depth};
         for (long p = range.begin; p < range.end; ++p) {
-            const int vectors = way.sums.vectors_of(p);
-            pack_columns(way.d_gates, width, rows, way.sums.first(p), vectors, packed);
+            const int vectors = team.sums.vectors_of(p);
+            pack_columns(team.d_gates, width, rows, team.sums.first(p), vectors, packed);
             for (long i = 0; i < tiling.tiles; ++i) {
                 Factor<T> factor;
-                for (int r = 0; r < tiling.rows(i); ++r) factor.rows[r] = way.inputs + tiling.begin(i) + r;
+                for (int r = 0; r < tiling.rows(i); ++r) factor.rows[r] = team.inputs + tiling.begin(i) + r;
                 factor.panel = packed;
                 factor.depth = rows;
                 factor.stride = scratch.inputs_stride;
-                T* const sums = way.sums.panel(p) + tiling.begin(i) * vectors * W;
+                T* const sums = team.sums.panel(p) + tiling.begin(i) * vectors * W;
                 multiply_for<T>(tiling.rows(i), vectors)(sums, vectors * W, first ? nullptr : sums, vectors * W,
                                                          &factor, 1);
             }
@@ -447,23 +488,28 @@ private:
             rows = 0;
         };
         for_own_rows([&](long n, long t, long place) {
-            from[rows] = way.d_gates + n * 4 * a.hidden;
+            from[rows] = team.d_gates + n * 4 * a.hidden;
             to[rows] = way.d_x + (t * a.batch + order.sequence(place)) * a.input;
             if (++rows == kRows) finish();
         });
         finish();
     }
 
-    // The sums, transposed, to where they belong; and the sums of the threads.
+    // The sums of all teams, transposed, to where they belong; and those of the threads.
     void unpack_weights() const {
         const WeightGradients<T>& to = a.d_weights[part.direction];
-        const Range range(way.sums.count(), index, size);
+        const Columns<T>& sums = scratch.team(part.direction, alone ? group_begin : 0).sums;
+        const Range range(sums.count(), index, size);
         for (long p = range.begin; p < range.end; ++p) {
-            const int stride = way.sums.vectors_of(p) * W;
-            for (int v = 0; v < way.sums.vectors_of(p); ++v) {
-                const long gate = way.sums.first(p) + v * W;
-                const int count = elements(way.sums, p, v);
-                const T* const from = way.sums.panel(p) + v * W;
+            const int stride = sums.vectors_of(p) * W;
+            for (int k = 1; alone && k < size; ++k) {
+                const T* const other = scratch.team(part.direction, group_begin + k).sums.panel(p);
+                for (long n = 0; n < sums.depth * stride; ++n) sums.panel(p)[n] += other[n];
+            }
+            for (int v = 0; v < sums.vectors_of(p); ++v) {
+                const long gate = sums.first(p) + v * W;
+                const int count = elements(sums, p, v);
+                const T* const from = sums.panel(p) + v * W;
                 unpack_transposed(from, stride, a.input, count, to.ih + gate * a.input);
                 unpack_transposed(from + a.input * stride, stride, a.hidden, count, to.hh + gate * a.hidden);
             }
@@ -494,6 +540,8 @@ private:
     const BackwardScratch<T>& scratch;
     const Order<T>& order;
     const typename BackwardScratch<T>::Direction& way;
+    const bool alone;  // it waits for no one but at the beginning and at the end
+    const typename BackwardScratch<T>::Team& team;
     Part part;
     const int thread, group_begin, group_end, index;
     int size;  // of the group
@@ -544,7 +592,7 @@ void backward(const Backward<T>& a) {
     }
     const int threads = useful_threads(a);
     BackwardTask<T> task{a, BackwardScratch<T>(a, a.scratch, threads)};
-    task.scratch.fill(a, threads);
+    task.scratch.fill(a);
     run_team(threads_now(a, threads), backward_body<T>, &task);
 }
 

@@ -95,9 +95,10 @@ void for_directions(int directions, int thread, int threads, Run run) {
 }
 
 // The equations after the products, for a vector of units of one sequence. `gates`: null, or where the input gate's
-// go, with the others `hidden` elements behind one another.
+// go, with the others `hidden` elements behind one another; `far`: past the caches.
 template <class T>
-inline void finish_units(const T* sums, const T* cell_before, T* cell, T* h, T* gates, long hidden, int count) {
+inline void finish_units(const T* sums, const T* cell_before, T* cell, T* h, T* gates, long hidden, int count,
+                         bool far = false) {
     constexpr int W = kWidth<T>;
     const Vec<T> i = sigmoid<T>(load(sums)), f = sigmoid<T>(load(sums + W));
     const Vec<T> g = tanh(load(sums + 2 * W)), o = sigmoid<T>(load(sums + 3 * W));
@@ -105,10 +106,8 @@ inline void finish_units(const T* sums, const T* cell_before, T* cell, T* h, T* 
     store(cell, c, count);
     store(h, o * tanh(c), count);
     if (!gates) return;
-    store(gates, i, count);
-    store(gates + hidden, f, count);
-    store(gates + 2 * hidden, g, count);
-    store(gates + 3 * hidden, o, count);
+    const Vec<T> all[4] = {i, f, g, o};
+    for (int n = 0; n < 4; ++n) far ? stream(gates + n * hidden, all[n]) : store(gates + n * hidden, all[n], count);
 }
 
 template <class T>
@@ -152,6 +151,8 @@ public:
           cell(hidden + a.batch),
           inputs(scratch.inputs + thread * scratch.inputs_size),
           hoisted(scratch.hoisted_steps(a)),
+          far(a.gates && a.hidden % W == 0 && reinterpret_cast<uintptr_t>(a.gates) % kBytes == 0 &&
+              a.time * a.batch * 4 * a.hidden * long(sizeof(T)) >= kFar),
           reverse(part.direction == 1) {}
 
     void run() {
@@ -178,10 +179,12 @@ public:
             }
         }
         for (long k = 0; k < own; ++k) finish(k);
+        if (far) fence();
     }
 
 private:
     static constexpr int W = kWidth<T>;
+    static constexpr long kFar = 4 << 20;  // bytes of gates that a cache would not hold beside the rest
 
     // The step in time that is taken as number s.
     long time_of(long s) const { return reverse ? a.time - 1 - s : s; }
@@ -270,7 +273,7 @@ private:
             T* const gates = a.gates ? row(a.gates, t, k + r, 4 * a.hidden) + u : nullptr;
             T* const cell_now = a.cell ? row(a.cell, t, k + r, a.hidden) : state(a.c_n, k + r);
             finish_units<T>(tile.sums[r], cell[k + r] + u, cell_now + u, output(t, k + r) + u, gates, a.hidden,
-                            units(j));
+                            units(j), far);
         }
     }
 
@@ -304,6 +307,7 @@ private:
     const T** const cell;
     T* const inputs;
     const long hoisted;
+    const bool far;  // the gates are written past the caches
     const bool reverse;
 };
 

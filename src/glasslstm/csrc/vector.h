@@ -74,6 +74,33 @@ inline void store(T* p, Vec<T> v, int count) {
     for (int k = 0; k < count; ++k) p[k] = v[k];
 }
 
+// Past the caches, to memory: for what will not be read soon, and would only drive out what will be. `p` is aligned to a
+// vector. Other threads may see it after a fence() alone.
+template <class T>
+inline void stream(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+        _mm512_stream_ps(p, v);
+    } else {
+        _mm512_stream_pd(p, v);
+    }
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) {
+        _mm256_stream_ps(p, v);
+    } else {
+        _mm256_stream_pd(p, v);
+    }
+#else
+    store(p, v);
+#endif
+}
+
+inline void fence() {
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
+}
+
 template <class T>
 inline Vec<T> broadcast(T value) {
     return value - Vec<T>{};
