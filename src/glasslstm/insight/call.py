@@ -12,9 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from glasslstm.errors import KernelError
 from glasslstm.nn import inputs
-from glasslstm.nn.lstm import LSTM, LSTMCell, _autocast, _cast
+from glasslstm.nn.lstm import LSTM, LSTMCell, _cast
 from glasslstm.nn.trace import QUANTITIES
 from glasslstm.ops.dispatch import Work, choose
+from glasslstm.ops.transforms import autocast_dtype
 from glasslstm.ops.values import LayerWeights
 
 __all__ = ["Call", "tracing_kernel", "weights_of"]
@@ -52,7 +53,7 @@ class Call(NamedTuple):
         batch = inputs.canonical(
             input, input_size=module.input_size, batch_first=module.batch_first, lengths=lengths
         )
-        cast, _ = _autocast(batch.x.device.type)
+        cast = autocast_dtype(batch.x.device.type)
         if isinstance(module, LSTM):
             states = module._initial_states(hx, batch, any_dtype=True)
         else:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from glasslstm.insight.backward import Grads, on_backward, origin
 from glasslstm.insight.call import weights_of
 from glasslstm.insight.replay import span
-from glasslstm.nn.lstm import LSTMCell, _autocast, _cast
+from glasslstm.nn.lstm import LSTMCell, _cast
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops import equations
+from glasslstm.ops.transforms import autocast_dtype, without_autocast
 from glasslstm.ops.values import StateGradients
 
 __all__ = ["Loop"]
@@ -145,14 +146,14 @@ def _step(
     cell: LSTMCell | nn.LSTMCell, x: Tensor, hx: Sequence[Tensor | None] | None, *, differentiable: bool
 ) -> _Step:
     """Compute the step once more, in the shapes of the call, (B, H) or (H,)."""
-    cast, scope = _autocast(x.device.type)
+    cast = autocast_dtype(x.device.type)
     zeros = x.new_zeros(*x.shape[:-1], cell.hidden_size)
     states = [zeros if state is None else state for state in ((None, None) if hx is None else hx)]
     (weights,) = weights_of(cell)
     weights = weights.map(lambda weight: _cast(weight, cast))
     # Copies, because the model may change what it has given in place.
     x, h, c = (_cast(tensor.detach().clone(), cast) for tensor in (x, *states))
-    with scope:
+    with without_autocast(x.device.type):
         gate_weights = equations.concatenate_weights(weights.weight_ih, weights.weight_hh, weights.bias())
         return _Step(x, (h, c), equations.step(x, h, c, gate_weights), differentiable)
 

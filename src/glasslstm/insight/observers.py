@@ -19,10 +19,10 @@ from glasslstm.insight.call import Call, tracing_kernel
 from glasslstm.insight.loops import Loop
 from glasslstm.insight.records import Kept
 from glasslstm.insight.replay import Replay, span
-from glasslstm.nn.lstm import LSTM, _autocast
+from glasslstm.nn.lstm import LSTM
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops.dispatch import Work, choose
-from glasslstm.ops.transforms import differentiable_code_needed
+from glasslstm.ops.transforms import autocast_dtype, differentiable_code_needed
 
 __all__ = ["CellObserver", "LSTMObserver"]
 
@@ -127,7 +127,7 @@ class LSTMObserver(_Observer):
         """Tell in the usual case, by little, that our layer can keep its gates with the code that it runs anyway."""
         module = self.module
         x = input.data if isinstance(input, PackedSequence) else input
-        if not isinstance(x, Tensor) or module.recompute or _autocast(x.device.type)[0] is not None:
+        if not isinstance(x, Tensor) or module.recompute or autocast_dtype(x.device.type) is not None:
             return False
         steps = x.numel() // module.input_size
         if isinstance(input, PackedSequence):

@@ -12,10 +12,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from glasslstm.errors import KernelError
 from glasslstm.insight.call import Call, tracing_kernel
-from glasslstm.nn.lstm import _autocast
 from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops.dispatch import choose
 from glasslstm.ops.layer import layer
+from glasslstm.ops.transforms import without_autocast
 from glasslstm.ops.values import Result, StateGradients
 
 __all__ = ["Replay", "span"]
@@ -64,7 +64,7 @@ class Replay:
         self._layout, self._sequences = call.batch.layout, sequences
         with (
             torch.set_grad_enabled(gradients),
-            _autocast(call.batch.x.device.type)[1],
+            without_autocast(call.batch.x.device.type),
             # Those of the model, such as a checkpoint's, shall not see the tensors that are saved here.
             torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is),
         ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeAlias, overload
 
 import torch
@@ -25,7 +24,7 @@ from glasslstm.nn.trace import QUANTITIES, GateTrace, Trace
 from glasslstm.ops import delegate, equations
 from glasslstm.ops.dispatch import Work, choose
 from glasslstm.ops.stack import StackResult, stack
-from glasslstm.ops.transforms import differentiable_code_needed
+from glasslstm.ops.transforms import autocast_dtype, differentiable_code_needed, without_autocast
 from glasslstm.ops.values import LayerWeights
 
 __all__ = ["LSTM", "LSTMCell"]
@@ -249,11 +248,12 @@ class LSTM(nn.Module):
             input, input_size=self.input_size, batch_first=self.batch_first, lengths=lengths
         )
         weights = self._weights()
-        cast, scope = _autocast(batch.x.device.type)
+        device = batch.x.device.type
+        cast = autocast_dtype(device)
         if cast is None:
             inputs.check_dtype(batch.x, weights[0].weight_ih)
         h_0, c_0 = self._initial_states(hx, batch, any_dtype=cast is not None)
-        with scope:
+        with without_autocast(device):
             result = stack(
                 _cast(batch.x, cast),
                 _cast(h_0, cast),
@@ -355,6 +355,8 @@ class LSTM(nn.Module):
 
     def _initial_states(self, hx: Sequence[Tensor] | None, batch: inputs.Batch, *, any_dtype: bool) -> States:
         count, size = self.num_layers * self._directions, batch.x.size(1)
+        if hx is None and self.h_0 is None:
+            return batch.initial(None, self._output_size, count), batch.initial(None, self.hidden_size, count)
         states = []
         for name, given, width in zip(
             ("h_0", "c_0"), _pair(hx), (self._output_size, self.hidden_size), strict=True
@@ -490,7 +492,8 @@ class LSTMCell(nn.Module):
         torch.Size([2, 4])
         """
         inputs.check_step(input, self.input_size)
-        cast, scope = _autocast(input.device.type)
+        device = input.device.type
+        cast = autocast_dtype(device)
         weights = LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if cast is None:
             inputs.check_dtype(input, weights.weight_ih)
@@ -501,10 +504,8 @@ class LSTMCell(nn.Module):
             for state in self._states(hx, input, shape, any_dtype=cast is not None)
         )
         x = _cast(input, cast).reshape(-1, self.input_size)
-        work = Work(
-            device=x.device.type, gates=return_trace, transform=differentiable_code_needed(), step=True
-        )
-        with scope:
+        work = Work(device=device, gates=return_trace, transform=differentiable_code_needed(), step=True)
+        with without_autocast(device):
             if choose(work).kernel == "torch":
                 h, c = torch.lstm_cell(x, (h, c), *weights[:4])
                 return h.view(shape), c.view(shape)
@@ -545,15 +546,6 @@ def _pair(hx: Sequence[Tensor] | None) -> tuple[Tensor | None, Tensor | None]:
     return hx[0], hx[1]
 
 
-def _autocast(device: str) -> tuple[torch.dtype | None, AbstractContextManager[object]]:
-    """Return the type to compute in under autocast (else ``None``), and a scope in which torch adds no casts.
-
-    One rule for every kernel: everything but float64 is cast, and the results have autocast's type.
-    """
-    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return None, nullcontext()
-    return torch.get_autocast_dtype(device), torch.autocast(device, enabled=False)
-
-
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Cast to autocast's type: one rule for every kernel, everything but float64, and the results have it too."""
     return tensor if dtype is None or tensor.dtype == torch.float64 else tensor.to(dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from glasslstm.ops import cpu, equations, plain
-from glasslstm.ops.transforms import transforms_active
+from glasslstm.ops.transforms import transforms_active, without_autocast
 from glasslstm.ops.values import (
     Keep,
     LayerWeights,
@@ -175,17 +175,22 @@ def _layer(x: Tensor, h_0: Tensor, c_0: Tensor, *rest: Any) -> tuple[Tensor, ...
 
 
 def _layer_backward(*arguments: Any) -> tuple[Any, ...]:
+    found = _gradients(*arguments)
+    absent = [found[0].new_empty(0) for _ in range(13 - len(found))]
+    return *found, *absent
+
+
+def _gradients(*arguments: Any) -> tuple[Tensor, ...]:
     grads, (x, h_0, c_0) = arguments[:5], arguments[5:8]
     *flat, lengths, kernel, keep, output, gates, cell, grad_x = arguments[8:]
     module, layer = _module(kernel, x), (x, h_0, c_0, directions_of(flat), lengths)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         if keep == "nothing":  # exported without a gradient, and then one was asked for
             output, _, _, gates, cell = module.forward(*layer, "gates")
         found = module.backward(
             ResultGrad(*grads), *layer, output, gates, cell, grad_x=grad_x, trace=keep == "trace"
         )
-    absent = [x.new_empty(0) for _ in range(8 - len(found.weights))]
-    return *found[:5], *found.weights, *absent
+    return *found[:5], *found.weights
 
 
 def _module(kernel: str, x: Tensor) -> Any:
@@ -245,7 +250,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     kept = getattr(ctx, "state_gradients", ())
     if torch.is_grad_enabled():  # under create_graph: the gradient must itself be differentiable
         return *_differentiable_backward(grads, inputs, ctx.needs_input_grad, kept), None, None
-    run = torch.ops.glasslstm.layer_backward if _watched([*grads, *inputs]) else _layer_backward
+    run = torch.ops.glasslstm.layer_backward if _watched([*grads, *inputs]) else _gradients
     d_x, d_h_0, d_c_0, d_cell, d_hidden, *d_weights = run(
         *_of_kept(grads, gates, cell),
         *inputs,
@@ -259,10 +264,11 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     for d, left in enumerate(kept):
         left.cell, left.hidden = d_cell[d], d_hidden[d]
     weights = []
-    for ih, hh, bias, hr in (d_weights[:4], d_weights[4:]):
+    for start in range(0, len(d_weights), 4):
+        ih, hh, bias, hr = d_weights[start : start + 4]
         other = bias.clone() if bias.numel() else bias  # of two biases with one gradient, each has its own
         weights += [ih, hh, bias, other, hr]
-    parts = [d_x, d_h_0, d_c_0, *weights, None, None, None]
+    parts = [d_x, d_h_0, d_c_0, *weights, *[None] * (len(ctx.needs_input_grad) - 3 - len(weights))]
     return tuple(part if need else None for part, need in zip(parts, ctx.needs_input_grad, strict=True))
 
 

@@ -105,7 +105,7 @@ def _layer_by_layer(
     keep: Keep,
     kernel: str,
 ) -> StackResult:
-    trace = keep == "trace"
+    trace, one_layer = keep == "trace", len(weights) == directions
     found: list[tuple[Result, list[StateGradients]]] = []
     for start in range(0, len(weights), directions):
         if start and dropout:
@@ -115,8 +115,8 @@ def _layer_by_layer(
         left = () if torch.compiler.is_compiling() else kept
         result = layer(
             x,
-            h_0[own],
-            c_0[own],
+            h_0 if one_layer else h_0[own],
+            c_0 if one_layer else c_0[own],
             weights[own],
             lengths=lengths,
             kernel=kernel,
