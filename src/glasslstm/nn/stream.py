@@ -155,6 +155,8 @@ class _Native:
         self._like = h[-1]
         make = cpu.NATIVE.StreamF32 if h.dtype == torch.float32 else cpu.NATIVE.StreamF64
         sizes = [1, h.size(1), input_size, h.size(2)]
+        for k, part in enumerate(weights):
+            cpu.check_weights([part], h.new_empty(input_size) if k == 0 else h, h.size(2))
         addresses = [0 if w is None else w.contiguous().data_ptr() for part in weights for w in part[:4]]
         self._run = make(sizes, torch.get_num_threads(), addresses, h.data_ptr(), c.data_ptr()).step
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glasslstm.errors import ArgumentError
+from glasslstm.errors import ArgumentError, ShapeError
 from glasslstm.ops.values import Gradients, Keep, LayerWeights, Result, ResultGrad
 
-__all__ = ["NATIVE", "backward", "can_run", "empty", "forward"]
+__all__ = ["NATIVE", "backward", "can_run", "check_weights", "empty", "expected_shapes", "forward", "run"]
 
 
 def _load() -> Any:
@@ -66,6 +66,48 @@ def forward(
         keep == "trace",
     )
     return Result(output, h_n, c_n, gates, cell)
+
+
+def run(
+    x: Tensor,
+    weights: Sequence[int],
+    states: tuple[int, int],
+    final: tuple[int, int],
+    hidden: int,
+) -> Tensor:
+    """Run the layer and keep nothing, by addresses: the least that a call can be.
+
+    Parameters
+    ----------
+    x
+        Input, (T, B, I), contiguous in its last dimension.
+    weights
+        Four for each direction, each contiguous; 0 for no bias.
+    states, final
+        h and c, (D, B, H) and contiguous: to begin with, and where the last ones go.
+    hidden
+        H.
+    """
+    T, B, input_size = x.shape
+    columns = len(weights) // 4 * hidden
+    output = empty(x, (T, B, columns))
+    _function("forward", x)(
+        [T, B, input_size, hidden],
+        torch.get_num_threads(),
+        weights,
+        0,
+        x.data_ptr(),
+        *x.stride()[:2],
+        *states,
+        output.data_ptr(),
+        B * columns,
+        columns,
+        *final,
+        0,
+        0,
+        False,
+    )
+    return output
 
 
 def backward(
@@ -125,6 +167,7 @@ class _Layer:
     def __init__(
         self, x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[LayerWeights], lengths: Tensor | None
     ) -> None:
+        check_weights(weights, x, c_0.size(2))
         self.x = x if x.stride(2) == 1 else x.contiguous()
         self.tensors = [h_0.contiguous(), c_0.contiguous(), None if lengths is None else lengths.contiguous()]
         flat = [None if w is None else w.contiguous() for part in weights for w in part[:4]]
@@ -139,6 +182,24 @@ class _Layer:
             _address(self.tensors[0]),
             _address(self.tensors[1]),
         )
+
+
+def check_weights(weights: Sequence[LayerWeights], x: Tensor, hidden: int) -> None:
+    """Refuse weights that are not what `x` (..., I) and H ask for: the kernels would read past their end."""
+    shapes = expected_shapes(x.size(-1), hidden)
+    for part in weights:
+        for name, weight, shape in zip(LayerWeights._fields, part, shapes, strict=False):
+            if weight is None or (weight.shape == shape and weight.dtype == x.dtype and weight.is_cpu):
+                continue
+            raise ShapeError(
+                f"{name}: expected {shape}, {x.dtype} on the CPU, for {x.size(-1)} inputs and {hidden} units; "
+                f"got {tuple(weight.shape)}, {weight.dtype} on {weight.device}"
+            )
+
+
+def expected_shapes(inputs: int, hidden: int) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of weight_ih, weight_hh and the two biases."""
+    return (4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)
 
 
 def empty(like: Tensor, *shape: Any) -> Tensor:

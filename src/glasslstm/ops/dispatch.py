@@ -18,6 +18,7 @@ __all__ = [
     "NOT_BUILT",
     "Choice",
     "Work",
+    "asked",
     "choose",
     "explain",
     "use_kernel",
@@ -153,7 +154,7 @@ def choose(work: Work) -> Choice:
     >>> choose(Work(device="cuda")).kernel
     'torch'
     """
-    if _known(_asked, "GLASSLSTM_KERNEL") == "auto":
+    if asked() == "auto":
         if not work.built and _native(work):
             _warn_once()
         return next(Choice(rule.kernel, rule.reason) for rule in _RULES if rule.applies(work))
@@ -163,6 +164,11 @@ def choose(work: Work) -> Choice:
                 f"kernel {_asked!r} was asked for and cannot do this: {limit.reason}; use 'auto' or 'equations'"
             )
     return Choice(_asked, "asked for by name")
+
+
+def asked() -> str:
+    """Return the kernel that is asked for by name, or ``"auto"``."""
+    return _known(_asked, "GLASSLSTM_KERNEL")
 
 
 def _warn_once() -> None:

@@ -21,7 +21,7 @@ from glasslstm.ops.values import (
     directions_of,
 )
 
-__all__ = ["copy", "layer"]
+__all__ = ["copy", "layer", "watched"]
 
 
 def layer(
@@ -82,12 +82,12 @@ def layer(
 
 def copy(x: Tensor) -> Tensor:
     """Return a copy of a result, differentiable."""
-    return x.clone() if _watched([x]) or not cpu.can_run(x) else cpu.empty(x, x.shape).copy_(x)
+    return x.clone() if watched([x]) or not cpu.can_run(x) else cpu.empty(x, x.shape).copy_(x)
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     """Call the operator, or what it stands for where nobody is looking on: that takes half the time."""
-    if _watched(arguments[:-3]):
+    if watched(arguments[:-3]):
         found: tuple[Tensor, ...] = torch.ops.glasslstm.layer(*arguments)
         return found
     if arguments[-1] == "nothing" or not torch.is_grad_enabled():
@@ -95,7 +95,7 @@ def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     return _Layer.apply(*arguments)  # type: ignore[no-any-return]
 
 
-def _watched(tensors: Sequence[Tensor | None]) -> bool:
+def watched(tensors: Sequence[Tensor | None]) -> bool:
     """Tell whether a compiler, a tracer, a transform, a mode or a kind of tensor of torch must see the operator."""
     return (
         torch.compiler.is_compiling()
@@ -250,7 +250,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     kept = getattr(ctx, "state_gradients", ())
     if torch.is_grad_enabled():  # under create_graph: the gradient must itself be differentiable
         return *_differentiable_backward(grads, inputs, ctx.needs_input_grad, kept), None, None
-    run = torch.ops.glasslstm.layer_backward if _watched([*grads, *inputs]) else _gradients
+    run = torch.ops.glasslstm.layer_backward if watched([*grads, *inputs]) else _gradients
     d_x, d_h_0, d_c_0, d_cell, d_hidden, *d_weights = run(
         *_of_kept(grads, gates, cell),
         *inputs,
