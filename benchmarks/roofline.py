@@ -40,7 +40,8 @@ def main() -> None:
     for work in ("inference", "training", "step"):
         for count in threads:
             rows = [row for row in document["rows"] if row["work"] == work and row["threads"] == count]
-            _table(work, rows, peaks[count], count)
+            if rows:
+                _table(work, rows, peaks[count], count)
 
 
 def _table(work: str, rows: list[dict[str, Any]], peak: float, threads: int) -> None:
@@ -55,13 +56,15 @@ def _table(work: str, rows: list[dict[str, Any]], peak: float, threads: int) -> 
             continue
         shape = Shape(**row["shape"])
         if work == "step":
-            size = 16 * shape.H * (shape.I + shape.H)
-            least, bound = size / _reading(size), f"reading {size / 1e3:,.0f} kB"
+            size = 16 * shape.H * (shape.I + shape.H) // threads
+            least, bound = size / _reading(size), f"reading {size / 1e3:,.0f} kB a core"
         else:
             arithmetic = PASSES[work] * shape.flops / peak
             size = 16 * shape.H**2 // threads
             read = READS[work] * shape.T * shape.L * shape.D * size / _reading(size)
-            least, bound = max((arithmetic, "arithmetic"), (read, f"reading {size / 1e3:,.0f} kB a step"))
+            least, bound = max(
+                (arithmetic, "arithmetic"), (read, f"reading {size / 1e3:,.0f} kB a core and step")
+            )
         ours, theirs = row["subject_value"], row["against_value"]
         limits.append(theirs / least)
         ratios.append(theirs / ours)
