@@ -13,15 +13,17 @@ torch.mm here; the rate of reading is measured here, on one core, for as many by
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from glasslstm.bench.shapes import Shape
@@ -32,7 +34,11 @@ READS = {"inference": 1, "training": 2}  # of W_hh in a step: forward; and once 
 
 def main() -> None:
     """Print a markdown table for each work in the file."""
-    document = json.loads(Path(sys.argv[1]).read_text())
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, help="what glasslstm bench --json printed")
+    document = json.loads(parser.parse_args().file.read_text())
     threads = sorted({row["threads"] for row in document["rows"]})
     peaks = {count: max(_product(count), _best_rate(document, count)) for count in threads}
     for count, peak in peaks.items():
@@ -95,7 +101,7 @@ def _product(threads: int) -> float:
     torch.set_num_threads(threads)
     try:
         factors = [torch.randn(size, size) for size in (512, 1024, 2048)]
-        return max(2 * len(one) ** 3 / _least(lambda one=one: one @ one, 20) for one in factors)  # type: ignore[misc]
+        return max(2 * len(one) ** 3 / _least(partial(torch.mm, one, one), 20) for one in factors)
     finally:
         torch.set_num_threads(before)
 
@@ -113,12 +119,17 @@ def _reading(size: int) -> float:
     size = max(size, 128 * 1024)
     if size not in _rates:
         with threadpool_limits(1):
-            times = []
-            for part in (size, size * 3 // 4):
-                left, right = np.random.default_rng(0).random((2, part // 8), dtype=np.float32)
-                times.append(_least(lambda left=left, right=right: np.dot(left, right), 3000))  # type: ignore[misc]
-        _rates[size] = size / 4 / (times[0] - times[1])
+            whole = part = 0.0
+            while whole <= part:  # other processes came between
+                whole, part = (_least(partial(np.dot, *halves), 3000) for halves in _halves(size))
+        _rates[size] = size / 4 / (whole - part)
     return _rates[size]
+
+
+def _halves(size: int) -> list[NDArray[np.float32]]:
+    """Two arrays of `size` bytes together, and two of three quarters of it."""
+    random = np.random.default_rng(0)
+    return [random.random((2, bytes_ // 8), dtype=np.float32) for bytes_ in (size, size * 3 // 4)]
 
 
 def _least(run: Callable[[], object], times: int) -> float:

@@ -12,7 +12,7 @@ from torch import nn
 
 from glasslstm.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["check_bools", "check_dropout", "check_proj_size", "check_sizes", "parameter_shapes", "reset"]
+__all__ = ["check_bools", "check_dropout", "check_proj_size", "check_sizes", "reset"]
 
 
 def check_sizes(**sizes: int) -> None:
@@ -53,21 +53,6 @@ def check_proj_size(proj_size: int, hidden_size: int) -> None:
         raise ArgumentError(
             f"proj_size: expected 0 (no projection) or less than hidden_size={hidden_size}, got {proj_size}"
         )
-
-
-def parameter_shapes(
-    input_size: int, hidden_size: int, bias: bool, proj_size: int = 0
-) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of one layer's parameters in one direction, in torch's order."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "weight_ih": (4 * hidden_size, input_size),
-        "weight_hh": (4 * hidden_size, proj_size or hidden_size),
-    }
-    if bias:
-        shapes |= {"bias_ih": (4 * hidden_size,), "bias_hh": (4 * hidden_size,)}
-    if proj_size:
-        shapes |= {"weight_hr": (proj_size, hidden_size)}
-    return shapes
 
 
 @torch.no_grad()

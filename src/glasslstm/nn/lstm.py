@@ -16,7 +16,6 @@ from glasslstm.nn.arguments import (
     check_dropout,
     check_proj_size,
     check_sizes,
-    parameter_shapes,
     reset,
 )
 from glasslstm.nn.quick import infer
@@ -26,7 +25,7 @@ from glasslstm.ops import delegate, equations
 from glasslstm.ops.dispatch import Work, choose
 from glasslstm.ops.stack import StackResult, stack
 from glasslstm.ops.transforms import autocast_dtype, differentiable_code_needed, without_autocast
-from glasslstm.ops.values import LayerWeights
+from glasslstm.ops.values import LayerWeights, parameter_shapes
 
 __all__ = ["LSTM", "LSTMCell"]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from glasslstm.ops import cpu, dispatch
 from glasslstm.ops.layer import watched
 from glasslstm.ops.transforms import autocast_dtype, differentiable_code_needed
+from glasslstm.ops.values import parameter_shapes
 
 if TYPE_CHECKING:
     from glasslstm.nn.lstm import LSTM
@@ -39,12 +40,11 @@ def infer(lstm: LSTM, x: object) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
         return None
     known: Mapping[str, Tensor | None] = lstm._parameters
     H, D = lstm.hidden_size, lstm._directions
+    widths = [lstm.input_size if k < D else D * H for k in range(len(lstm._names))]
     found = [
-        (known.get(name), shape)
-        for k, names in enumerate(lstm._names)
-        for name, shape in zip(
-            names.values(), cpu.expected_shapes(lstm.input_size if k < D else D * H, H), strict=False
-        )
+        (known.get(names[field]), shape)
+        for names, width in zip(lstm._names, widths, strict=True)
+        for field, shape in parameter_shapes(width, H, lstm.bias).items()
     ]
     weights = [w for w, shape in found if w is not None and w.shape == shape]
     if (

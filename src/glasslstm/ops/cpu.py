@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from glasslstm.errors import ArgumentError, ShapeError
-from glasslstm.ops.values import Gradients, Keep, LayerWeights, Result, ResultGrad
+from glasslstm.ops.values import Gradients, Keep, LayerWeights, Result, ResultGrad, parameter_shapes
 
-__all__ = ["NATIVE", "backward", "can_run", "check_weights", "empty", "expected_shapes", "forward", "run"]
+__all__ = ["NATIVE", "backward", "can_run", "check_weights", "empty", "forward", "run"]
 
 
 def _load() -> Any:
@@ -186,20 +186,15 @@ class _Layer:
 
 def check_weights(weights: Sequence[LayerWeights], x: Tensor, hidden: int) -> None:
     """Refuse weights that are not what `x` (..., I) and H ask for: the kernels would read past their end."""
-    shapes = expected_shapes(x.size(-1), hidden)
+    shapes = parameter_shapes(x.size(-1), hidden, bias=True)
     for part in weights:
-        for name, weight, shape in zip(LayerWeights._fields, part, shapes, strict=False):
+        for weight, (name, shape) in zip(part, shapes.items(), strict=False):
             if weight is None or (weight.shape == shape and weight.dtype == x.dtype and weight.is_cpu):
                 continue
             raise ShapeError(
                 f"{name}: expected {shape}, {x.dtype} on the CPU, for {x.size(-1)} inputs and {hidden} units; "
                 f"got {tuple(weight.shape)}, {weight.dtype} on {weight.device}"
             )
-
-
-def expected_shapes(inputs: int, hidden: int) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of weight_ih, weight_hh and the two biases."""
-    return (4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)
 
 
 def empty(like: Tensor, *shape: Any) -> Tensor:

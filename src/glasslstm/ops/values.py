@@ -8,7 +8,16 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
 
-__all__ = ["Gradients", "Keep", "LayerWeights", "Result", "ResultGrad", "StateGradients", "directions_of"]
+__all__ = [
+    "Gradients",
+    "Keep",
+    "LayerWeights",
+    "Result",
+    "ResultGrad",
+    "StateGradients",
+    "directions_of",
+    "parameter_shapes",
+]
 
 Keep: TypeAlias = Literal["nothing", "states", "gates", "trace"]
 """What a forward pass keeps: nothing, because no backward pass follows; the cell states, from which the backward
@@ -44,6 +53,21 @@ class LayerWeights(NamedTuple):
         if self.bias_ih is None or self.bias_hh is None:
             return self.bias_ih
         return self.bias_ih + self.bias_hh
+
+
+def parameter_shapes(
+    input_size: int, hidden_size: int, bias: bool, proj_size: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of one layer's parameters in one direction, in torch's order."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "weight_ih": (4 * hidden_size, input_size),
+        "weight_hh": (4 * hidden_size, proj_size or hidden_size),
+    }
+    if bias:
+        shapes |= {"bias_ih": (4 * hidden_size,), "bias_hh": (4 * hidden_size,)}
+    if proj_size:
+        shapes |= {"weight_hr": (proj_size, hidden_size)}
+    return shapes
 
 
 def directions_of(flat: Sequence[Tensor | None]) -> list[LayerWeights]:
